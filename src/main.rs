@@ -1,0 +1,2 @@
+//! checkstand
+fn main(){}

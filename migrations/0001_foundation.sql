@@ -129,14 +129,16 @@ create table charge (
     card_last4           text not null,
     card_exp_month       smallint not null,
     card_exp_year        smallint not null,
-    card_funding         text not null,
+    -- Null where the provider does not say.
+    card_funding         text,
+    card_country         text,
     -- Keyed HMAC of the number: says that two cards are the same, never which.
     card_fingerprint     text not null,
     failure_code         text,
     decline_code         text,
+    -- For the merchant, and for the payer: the exact reason may be the merchant's alone.
     failure_message      text,
-    -- Why the sweep gave money back, when it had to.
-    reversal             text,
+    payer_message        text,
     created_at           timestamptz not null,
     settled_at           timestamptz,
     -- When the sweep asks the provider next; null once settled.
@@ -258,11 +260,26 @@ create index mail_by_age on mail (created_at);
 create schema simulator;
 create table simulator.charge (
     charge_id       text primary key,
-    reference       text not null unique,
-    amount          bigint not null,
-    currency        text not null,
-    -- 'void' also stands for a charge refused in advance, by a void that came before it.
-    state           text not null check (state in ('captured', 'declined', 'void', 'refunded')),
+    reference       text not null constraint charge_reference_unique unique,
+    -- Null for a charge that was refused in advance and never arrived.
+    amount          bigint constraint charge_amount_positive check (amount > 0),
+    currency        text,
+    -- 'refused': its void came first, so the charge itself will be turned away.
+    state           text not null constraint charge_state check
+        (state in ('captured', 'declined', 'void', 'refunded', 'refused')),
     decline_code    text,
+    amount_refunded bigint not null default 0,
+    created_at      timestamptz not null default now(),
+    constraint charge_money check ((state = 'refused') = (amount is null) and (amount is null) = (currency is null)),
+    constraint charge_decline check ((state = 'declined') = (decline_code is not null)),
+    constraint charge_refunded check (amount_refunded between 0 and coalesce(amount, 0)
+        and (state = 'refunded') = (amount_refunded = coalesce(amount, -1)))
+);
+create table simulator.refund (
+    refund_id       text primary key,
+    charge_id       text not null references simulator.charge (charge_id),
+    reference       text not null constraint refund_reference_unique unique,
+    amount          bigint not null constraint refund_amount_positive check (amount > 0),
     created_at      timestamptz not null default now()
 );
+create index refund_by_charge on simulator.refund (charge_id);

@@ -1,1 +1,37 @@
-//! checkstand
+//! checkstand: a self-hosted gateway for hosted checkout sessions.
+//!
+//! A merchant's backend makes a short-lived, single-use session over REST and sends its payer to the
+//! session's page; the payer pays there; the merchant's backend learns of it by signed webhooks. The
+//! modules, in reading order:
+//!
+//! - [`domain`] decides: pure functions over a session's state, money, cards, retries.
+//! - [`store`] remembers: the only SQL.
+//! - [`ops`] does: one short transaction round one decision, shared by every door.
+//! - [`wire`] is the JSON that merchants see, in answers and in events.
+//! - [`providers`] talk to those who move money; [`vault`] keeps card numbers from everybody else.
+//! - [`api`] and [`hosted`] are the doors for merchants and payers; [`worker`] does what time makes
+//!   due; [`dev`] is the one-command development set-up.
+//! - [`app`], [`config`], [`clock`], [`keyring`], [`error`], [`server`], [`headers`], [`telemetry`],
+//!   [`i18n`] and [`mailer`] are what all of them stand on.
+
+pub mod api;
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod dev;
+pub mod domain;
+pub mod error;
+pub mod gateway;
+pub mod headers;
+pub mod hosted;
+pub mod i18n;
+pub mod keyring;
+pub mod mailer;
+pub mod ops;
+pub mod providers;
+pub mod server;
+pub mod store;
+pub mod telemetry;
+pub mod vault;
+pub mod wire;
+pub mod worker;

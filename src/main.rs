@@ -1,2 +1,2 @@
-//! checkstand
-fn main(){}
+//! x
+fn main() {}

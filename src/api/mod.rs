@@ -1,0 +1,150 @@
+//! Door 1: the merchants' REST API under `/v1`, in Stripe's shapes.
+//!
+//! The rule: every route stands in this table of contents and calls the guard before anything else;
+//! a handler parses, calls one operation and answers. Every answer is JSON, and every failure is the
+//! error envelope, unknown routes and panics included. The OpenAPI document is made from the same
+//! table.
+
+mod answer;
+mod checkout_session_params;
+mod checkout_sessions;
+mod events;
+mod fields;
+mod guard;
+pub mod params;
+mod params_failure;
+mod params_form;
+mod params_reader;
+mod payment_intents;
+mod redirect_urls;
+mod webhook_endpoints;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{OriginalUri, Request, State};
+use axum::http::Method;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::answer::ApiError;
+pub use self::guard::KeyCache;
+use crate::app::App;
+use crate::error::Error;
+use crate::telemetry::{Door, observe};
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    /// The application.
+    pub app: Arc<App>,
+    /// API keys seen lately.
+    pub keys: Arc<KeyCache>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "checkstand",
+        description = "A self-hosted gateway for hosted checkout sessions. Paths, parameters and shapes are those of \
+            Stripe's API where Stripe has them, so the official Stripe SDKs work unmodified; checkstand is not affiliated \
+            with Stripe. Bodies may be forms with bracketed names or JSON. Any POST may carry an Idempotency-Key.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    security(("bearer" = []), ("basic" = [])),
+    tags(
+        (name = "Checkout sessions", description = "Short-lived, single-use sessions that a payer completes on a hosted page."),
+        (name = "Payment intents", description = "What became of a session's payment."),
+        (name = "Events", description = "What happened, and whether the merchant's backend knows."),
+        (name = "Webhook endpoints", description = "Where events are delivered to."),
+        (name = "Redirect URLs", description = "Where payers may be sent back to."),
+    ),
+)]
+struct Document;
+
+fn table_of_contents() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(checkout_sessions::create, checkout_sessions::list))
+        .routes(routes!(checkout_sessions::retrieve, checkout_sessions::update))
+        .routes(routes!(checkout_sessions::expire))
+        .routes(routes!(checkout_sessions::line_items))
+        .routes(routes!(payment_intents::retrieve))
+        .routes(routes!(events::list))
+        .routes(routes!(events::retrieve))
+        .routes(routes!(events::deliveries))
+        .routes(routes!(events::resend))
+        .routes(routes!(webhook_endpoints::create, webhook_endpoints::list))
+        .routes(routes!(webhook_endpoints::retrieve, webhook_endpoints::update, webhook_endpoints::delete))
+        .routes(routes!(redirect_urls::create, redirect_urls::list))
+        .routes(routes!(redirect_urls::retrieve, redirect_urls::delete))
+}
+
+/// The OpenAPI 3.1 document of the API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = table_of_contents().into_openapi();
+    document.info.version = crate::wire::API_VERSION.to_owned();
+    let components = document.components.get_or_insert_with(Default::default);
+    for (name, scheme) in [("bearer", HttpAuthScheme::Bearer), ("basic", HttpAuthScheme::Basic)] {
+        components.security_schemes.insert(name.to_owned(), SecurityScheme::Http(Http::new(scheme)).into());
+    }
+    document
+}
+
+/// The OpenAPI document as pretty JSON with a line end, as it is committed and served.
+///
+/// # Panics
+/// Never: the document serialises.
+pub fn openapi_json() -> String {
+    let mut text = openapi().to_pretty_json().expect("an OpenAPI document serialises");
+    text.push('\n');
+    text
+}
+
+/// The door.
+pub fn router(app: Arc<App>) -> Router {
+    let api = Api { app, keys: Arc::new(KeyCache::default()) };
+    let (routes, _) = table_of_contents().split_for_parts();
+    routes
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(answer::catch_panic))
+        .layer(from_fn(echo))
+        .layer(from_fn_with_state(Door::Api, observe))
+        .with_state(api)
+}
+
+/// The answer to an address under `/v1` that leads nowhere.
+pub fn unknown_route(method: &Method, path: &str) -> Response {
+    ApiError::unknown_route(method, path).into_response()
+}
+
+async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::method_not_allowed(&method, uri.path())
+}
+
+/// Echoes what Stripe's SDKs read back: the idempotency key and the version.
+async fn echo(request: Request, next: Next) -> Response {
+    let echoed: Vec<_> = ["idempotency-key", "stripe-version"]
+        .into_iter()
+        .filter_map(|name| request.headers().get(name).map(|value| (name, value.clone())))
+        .collect();
+    let mut response = next.run(request).await;
+    for (name, value) in echoed {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        ApiError::from(self).into_response()
+    }
+}
+
+/// Serves the OpenAPI document.
+pub async fn serve_openapi(State(document): State<Arc<str>>) -> Response {
+    (crate::headers::api_headers(), document.to_string()).into_response()
+}

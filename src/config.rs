@@ -1,0 +1,249 @@
+//! The settings: defaults built into the binary, then a file, then the environment.
+//!
+//! The rule: every key stands in `config/default.toml` with its reason; an unknown key is refused
+//! with its name, in the file and in the environment alike; secrets have types that do not print.
+
+use std::path::Path;
+
+use chrono::Duration;
+use config::{Environment, File, FileFormat};
+use secrecy::SecretString;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::app::Settings;
+use crate::server::ServerLimits;
+use crate::telemetry::LogFormat;
+
+const DEFAULTS: &str = include_str!("../config/default.toml");
+
+const PREFIX: &str = "CHECKSTAND_";
+
+/// Variables with our prefix that are no settings: where programs and data are.
+const OTHER_VARIABLES: [&str; 4] = ["PG_BIN", "DATA_DIR", "CONFIG", "PYTHON"];
+
+/// Shortest time that answers to idempotent requests are kept: what the API promises.
+const IDEMPOTENCY_RETENTION_HOURS_MIN: u32 = 24;
+
+/// Most database connections of one process: PostgreSQL's own default is a hundred for all.
+const DATABASE_CONNECTIONS_MAX: u32 = 500;
+
+/// The settings as they stand in file and environment.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address to listen on.
+    pub listen: String,
+    /// Origin under which payers reach us; empty for `http://` and `listen`.
+    pub public_url: String,
+    /// PostgreSQL.
+    pub database_url: SecretString,
+    /// Connections to it.
+    pub database_connections_max: u32,
+    /// Secret keys, the current one first.
+    pub secret_keys: Vec<SecretString>,
+    /// `pretty` or `json`.
+    pub log_format: LogFormatName,
+    /// A tracing filter.
+    pub log_filter: String,
+    /// Longest lifetime of a session.
+    pub session_lifetime_max_minutes: u32,
+    /// Webhook endpoints of one merchant in one mode.
+    pub webhook_endpoints_max: u16,
+    /// Whether test-mode endpoints may be on this machine.
+    pub loopback_webhooks: bool,
+    /// Deliveries at once.
+    pub webhook_concurrency_total: u16,
+    /// Deliveries at once to one endpoint.
+    pub webhook_concurrency_per_endpoint: u16,
+    /// Whether card numbers may be typed into our pages in live mode.
+    pub card_entry_live: bool,
+    /// Milliseconds that the simulator takes.
+    pub simulator_latency_ms: u64,
+    /// How long answers to idempotent requests are kept.
+    pub idempotency_retention_hours: u32,
+    /// Sockets open at once.
+    pub connections_max: usize,
+    /// Sockets open at once from one address.
+    pub connections_per_ip_max: usize,
+    /// Whether paid sessions get a receipt in the mailbox; set by `checkstand dev` only.
+    #[serde(skip)]
+    pub receipts: bool,
+}
+
+/// How log lines look.
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormatName {
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+impl From<LogFormatName> for LogFormat {
+    fn from(name: LogFormatName) -> Self {
+        match name {
+            LogFormatName::Pretty => Self::Pretty,
+            LogFormatName::Json => Self::Json,
+        }
+    }
+}
+
+/// What is wrong with the settings. Never carries a secret.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file or a variable does not parse, or names something unknown.
+    #[error("the configuration is wrong: {0}")]
+    Malformed(String),
+    /// A value is out of its bounds.
+    #[error("`{key}` {problem}")]
+    OutOfBounds {
+        /// The key.
+        key: &'static str,
+        /// What it should be.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Reads the settings from defaults, `file` and `variables` (the process's environment).
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn read(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut settings = config::Map::new();
+        for (name, value) in variables {
+            if name == "DATABASE_URL" {
+                settings.entry(format!("{PREFIX}DATABASE_URL")).or_insert(value);
+            } else if let Some(rest) = name.strip_prefix(PREFIX)
+                && !OTHER_VARIABLES.contains(&rest)
+            {
+                settings.insert(name, value);
+            }
+        }
+        let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        if let Some(path) = file {
+            builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+        }
+        let environment = Environment::with_prefix("CHECKSTAND")
+            .prefix_separator("_")
+            .source(Some(settings))
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("secret_keys");
+        let config: Self = builder
+            .add_source(environment)
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(|error| ConfigError::Malformed(error.to_string()))?;
+        config.check()
+    }
+
+    fn check(self) -> Result<Self, ConfigError> {
+        let bad = |key, problem: String| Err(ConfigError::OutOfBounds { key, problem });
+        if self.idempotency_retention_hours < IDEMPOTENCY_RETENTION_HOURS_MIN {
+            return bad("idempotency_retention_hours", format!("must be at least {IDEMPOTENCY_RETENTION_HOURS_MIN}"));
+        }
+        if !(1..=DATABASE_CONNECTIONS_MAX).contains(&self.database_connections_max) {
+            return bad("database_connections_max", format!("must be 1 to {DATABASE_CONNECTIONS_MAX}"));
+        }
+        if !(1..=7 * 24 * 60).contains(&self.session_lifetime_max_minutes) {
+            return bad("session_lifetime_max_minutes", "must be 1 minute to 7 days (10080)".to_owned());
+        }
+        if self.webhook_concurrency_total == 0 || self.webhook_concurrency_per_endpoint == 0 {
+            return bad(
+                "webhook_concurrency_total",
+                "and `webhook_concurrency_per_endpoint` must be at least 1".to_owned(),
+            );
+        }
+        let origin_is_fine = self.public_url.is_empty()
+            || url::Url::parse(&self.public_url).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https")
+                    && url.origin().ascii_serialization() == self.public_url.trim_end_matches('/')
+            });
+        if !origin_is_fine {
+            return bad("public_url", "must be an origin such as https://pay.shop.example, without a path".to_owned());
+        }
+        Ok(self)
+    }
+
+    /// Where payers reach us.
+    pub fn public_url(&self) -> String {
+        if self.public_url.is_empty() {
+            format!("http://{}", self.listen)
+        } else {
+            self.public_url.trim_end_matches('/').to_owned()
+        }
+    }
+
+    /// What operations need to know.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            public_url: self.public_url(),
+            session_lifetime_max: Duration::minutes(i64::from(self.session_lifetime_max_minutes)),
+            loopback_webhooks: self.loopback_webhooks,
+            webhook_endpoints_max: self.webhook_endpoints_max,
+            receipts: self.receipts,
+            card_entry_live: self.card_entry_live,
+            idempotency_retention: Duration::hours(i64::from(self.idempotency_retention_hours)),
+            mail_retention: Duration::days(7),
+        }
+    }
+
+    /// What one peer may take of the server.
+    pub fn server_limits(&self) -> ServerLimits {
+        ServerLimits {
+            connections_max: self.connections_max,
+            connections_per_ip_max: self.connections_per_ip_max,
+            ..ServerLimits::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::read(None, variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn defaults_are_complete_and_the_environment_overrides_them() {
+        let config = read(&[
+            ("CHECKSTAND_LISTEN", "127.0.0.1:9"),
+            ("CHECKSTAND_SECRET_KEYS", "a,b"),
+            ("DATABASE_URL", "postgres://x"),
+            ("CHECKSTAND_PG_BIN", "/x"),
+            ("PATH", "/bin"),
+        ])
+        .expect("reads");
+        assert_eq!(config.public_url(), "http://127.0.0.1:9");
+        assert_eq!(config.secret_keys.len(), 2);
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_are_refused_by_name() {
+        for (variable, value, named) in [
+            ("CHECKSTAND_LISTNE", "x", "listne"),
+            ("CHECKSTAND_DATABASE_CONNECTIONS_MAX", "0", "database_connections_max"),
+            ("CHECKSTAND_IDEMPOTENCY_RETENTION_HOURS", "1", "idempotency_retention_hours"),
+            ("CHECKSTAND_PUBLIC_URL", "https://a.example/path", "public_url"),
+            ("CHECKSTAND_LOG_FORMAT", "loud", "log_format"),
+        ] {
+            let error = read(&[(variable, value)]).expect_err(variable).to_string();
+            assert!(error.contains(named), "{variable}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let config =
+            read(&[("CHECKSTAND_SECRET_KEYS", "hush-hush"), ("DATABASE_URL", "postgres://u:hush@x/y")]).expect("reads");
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+}

@@ -1,0 +1,19 @@
+//! Decides: pure functions and types, without clock, IO, serialisation or async.
+//!
+//! The rule: everything that may happen to a session, a payment or a delivery is decided here, from
+//! the present state and a request, and nowhere else. Names nothing of the other layers.
+
+pub mod address;
+pub mod api_key;
+pub mod card;
+pub mod decline;
+pub mod delivery;
+pub mod email;
+pub mod id;
+pub mod money;
+pub mod payment;
+pub mod pricing;
+pub mod redirect;
+pub mod refusal;
+pub mod session;
+pub mod signature;

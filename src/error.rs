@@ -1,0 +1,74 @@
+//! What can go wrong, said without HTTP: doors turn it into the API's envelope or a page.
+//!
+//! The rule: the list is closed, a message for outside never holds what only we may know, and
+//! `Internal` carries the inside half for the log, where the door writes it once.
+
+use thiserror::Error as ThisError;
+
+use crate::domain::refusal::Refusal;
+
+/// A failed operation.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    /// Well-formed, but the present state does not allow it.
+    #[error("{}", .0.message())]
+    Refused(Refusal),
+    /// A parameter is wrong.
+    #[error("{message}")]
+    Invalid {
+        /// Stripe's code, or one of ours.
+        code: &'static str,
+        /// The parameter in bracket form; empty when the body as a whole is wrong.
+        param: String,
+        /// What to do about it.
+        message: String,
+    },
+    /// No such object for this caller. Another merchant's object is just as absent.
+    #[error("No such {what}: '{id}'")]
+    NotFound {
+        /// The kind of object, as in `checkout.session`.
+        what: &'static str,
+        /// The id asked for, cut to a sane length.
+        id: String,
+    },
+    /// The key is absent, malformed, unknown, revoked or used from where it may not be.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// The idempotency key was used for another request.
+    #[error(
+        "Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a key other than '{0}' if you meant to execute a different request."
+    )]
+    IdempotencyMismatch(String),
+    /// A request with the same idempotency key is still running.
+    #[error(
+        "There is currently another in-progress request using this idempotency key ('{0}'); wait for it to finish and try again."
+    )]
+    IdempotencyInUse(String),
+    /// Something we depend on is down or too busy. Safe to try again.
+    #[error("The service cannot answer right now. Nothing was changed; try again in a moment.")]
+    Unavailable(String),
+    /// Our fault. The text is for the log only.
+    #[error("An error occurred on our side. Quote the request id to support.")]
+    Internal(String),
+}
+
+impl Error {
+    /// A wrong parameter.
+    pub fn invalid(code: &'static str, param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { code, param: param.into(), message: message.into() }
+    }
+
+    /// An absent object; long ids are cut, since they come from outside.
+    pub fn not_found(what: &'static str, id: &str) -> Self {
+        Self::NotFound { what, id: id.chars().take(100).collect() }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The result of an operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

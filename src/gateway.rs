@@ -1,0 +1,241 @@
+//! The whole service put together: database, doors, worker; started, served and stopped in order.
+//!
+//! The rule: nothing is accepted before the schema is right, and stopping goes the other way round:
+//! no new requests, those in hand end, deliveries under way end and the rest is given back, then the
+//! database is closed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, Outbox};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::headers::{HeaderPolicy, security_headers};
+use crate::keyring::Keyring;
+use crate::ops::endpoints::open_secret;
+use crate::providers::simulator::Simulator;
+use crate::providers::simulator_faults::SimulatorBehaviour;
+use crate::providers::{Provider, Registry};
+use crate::store::Store;
+use crate::telemetry::{self, Door, observe};
+use crate::vault::Vault;
+use crate::worker::deliver::{self, DeliverSettings, DeliverWorker};
+use crate::worker::sweep;
+use crate::{api, hosted, server};
+
+/// How long deliveries under way may take to end when the process stops.
+const DELIVERY_GRACE: Duration = Duration::from_secs(8);
+
+/// How long operations that were started for payers may take to end when the process stops: a card
+/// authorisation at its longest, within what supervisors allow.
+const OPERATIONS_GRACE: Duration = Duration::from_secs(22);
+
+/// Which parts of the service a process runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Roles {
+    /// The worker's two loops.
+    pub worker: bool,
+}
+
+/// The service.
+pub struct Gateway {
+    /// The application.
+    pub app: Arc<App>,
+    /// Told how to behave in tests and in development.
+    pub simulator: SimulatorBehaviour,
+    config: Config,
+    deliver: Option<DeliverWorker>,
+    sweep: Option<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    /// Opens the database and starts the worker.
+    ///
+    /// # Errors
+    /// When a setting is missing, the database does not answer, or its schema is not this binary's.
+    pub async fn open(config: Config, roles: Roles) -> Result<Self> {
+        let url = config.database_url.expose_secret();
+        if url.is_empty() {
+            return Err(Error::Unavailable(
+                "no database is configured: set DATABASE_URL, or start `checkstand dev`, which brings its own"
+                    .to_owned(),
+            ));
+        }
+        let keyring = Keyring::new(&config.secret_keys).map_err(|error| Error::Unavailable(error.to_string()))?;
+        let store = Store::connect(url, config.database_connections_max).await?;
+        if !store.is_migrated().await? {
+            return Err(Error::Unavailable(
+                "the database's schema is not up to date: run `checkstand migrate` first".to_owned(),
+            ));
+        }
+        let clock = Arc::new(Clock::new(store.now().await?));
+        let keyring = Arc::new(keyring);
+        let vault = Arc::new(Vault::new(keyring.fingerprint_key()));
+        let simulator = SimulatorBehaviour::default();
+        simulator.set_latency_ms(config.simulator_latency_ms);
+        let toy: Arc<dyn Provider> =
+            Arc::new(Simulator::new(store.pool().clone(), Arc::clone(&vault), simulator.clone()));
+        let providers = Registry::new([toy]).map_err(|error| Error::Internal(error.to_string()))?;
+        let mut deliver = None;
+        let mut outbox = None;
+        if roles.worker {
+            let (queue, worker) = start_delivery(&config, &store, &clock, &keyring)?;
+            deliver = Some(worker);
+            let leasing = queue.clone();
+            outbox = Some(Outbox {
+                lease: Box::new(move |now| leasing.lease(now)),
+                offer: Box::new(move |deliveries| queue.offer(deliveries)),
+            });
+        }
+        let app = Arc::new(App {
+            settings: config.settings(),
+            store,
+            clock,
+            keyring,
+            vault,
+            providers,
+            outbox,
+            tasks: TaskTracker::new(),
+        });
+        let stop = CancellationToken::new();
+        let sweep = roles.worker.then(|| tokio::spawn(sweep::run(Arc::clone(&app), stop.clone())));
+        Ok(Self { app, simulator, config, deliver, sweep, stop })
+    }
+
+    /// All doors as one router.
+    pub fn router(&self) -> Router {
+        let document: Arc<str> = api::openapi_json().into();
+        let app = &self.app;
+        let operations = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz).with_state(Arc::clone(app)))
+            .route("/metrics", get(metrics))
+            .route("/openapi.json", get(api::serve_openapi).with_state(document))
+            .layer(from_fn_with_state(Door::Operations, observe));
+        let unknown = Arc::clone(app);
+        Router::new()
+            .merge(operations)
+            .merge(hosted::router(Arc::clone(app)))
+            .merge(api::router(Arc::clone(app)))
+            .fallback(async move |request: Request| unknown_address(&unknown, &request))
+            .layer(from_fn_with_state(HeaderPolicy::new(app.settings.is_https()), security_headers))
+    }
+
+    /// Serves on `listener` until `shutdown`, then stops everything in order.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        server::serve(listener, self.router(), self.config.server_limits(), shutdown).await;
+        self.stop().await;
+    }
+
+    /// Works until `shutdown` without serving anything.
+    pub async fn work(self, shutdown: CancellationToken) {
+        shutdown.cancelled().await;
+        self.stop().await;
+    }
+
+    /// Stops the worker and closes the database.
+    pub async fn stop(self) {
+        self.app.tasks.close();
+        if tokio::time::timeout(OPERATIONS_GRACE, self.app.tasks.wait()).await.is_err() {
+            tracing::warn!("payments were still in flight at the end; the sweep of the next start settles them");
+        }
+        self.stop.cancel();
+        if let Some(sweep) = self.sweep
+            && let Err(error) = sweep.await
+        {
+            tracing::error!(%error, "the sweep ended badly");
+        }
+        if let Some(deliver) = self.deliver {
+            deliver.stop(DELIVERY_GRACE).await;
+        }
+        self.app.store.close().await;
+    }
+}
+
+fn start_delivery(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<Clock>,
+    keyring: &Arc<Keyring>,
+) -> Result<(deliver::DeliverQueue, DeliverWorker)> {
+    let keys = Arc::clone(keyring);
+    let time = Arc::clone(clock);
+    let settings = DeliverSettings {
+        concurrency_total: usize::from(config.webhook_concurrency_total),
+        concurrency_per_endpoint: usize::from(config.webhook_concurrency_per_endpoint),
+        allow_loopback: config.loopback_webhooks,
+        ..DeliverSettings::default()
+    };
+    deliver::start(
+        store.pool().clone(),
+        Arc::new(move |endpoint, sealed| open_secret(&keys, endpoint, sealed)),
+        Arc::new(move || time.now()),
+        settings,
+    )
+    .map_err(|error| Error::Internal(format!("the webhook client could not be made: {error}")))
+}
+
+/// Binds the listening socket.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        Error::Unavailable(match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!("{listen} is in use by another program: stop it, or give another address with --listen")
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                format!("listening on {listen} is not permitted: choose a port above 1023 with --listen")
+            }
+            _ => format!("cannot listen on {listen}: {error}; give an address such as 127.0.0.1:4242 with --listen"),
+        })
+    })?;
+    let address = listener.local_addr().map_err(|error| Error::Internal(format!("no local address: {error}")))?;
+    Ok((listener, address))
+}
+
+/// Alive: the process answers.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Ready: the database answers.
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    match app.store.now().await {
+        Ok(_) => "ready\n".into_response(),
+        Err(error) => {
+            tracing::error!(error = ?error, "not ready: the database does not answer");
+            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()
+        }
+    }
+}
+
+async fn metrics() -> Response {
+    let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"))];
+    (content_type, telemetry::render()).into_response()
+}
+
+/// An address that leads nowhere: the envelope under `/v1`, a page elsewhere.
+fn unknown_address(app: &Arc<App>, request: &Request) -> Response {
+    if request.uri().path().starts_with("/v1") {
+        api::unknown_route(request.method(), request.uri().path())
+    } else {
+        hosted::unknown_page(app)
+    }
+}

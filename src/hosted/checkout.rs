@@ -1,0 +1,351 @@
+//! The form that takes a payment.
+//!
+//! The rule: what is charged is what the session's row says; the form carries no amount. Card number
+//! and CVC go from the form into their own types and from there to the vault; they are never put
+//! back into a page. Everything else that was typed is.
+
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+use chrono::SecondsFormat;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use zeroize::Zeroizing;
+
+use super::browser::{Browser, FormOrigin, form_origin};
+use super::page::{Pages, Policy, amount, locale};
+use super::views::{
+    AmountLine, CardMark, CheckoutField, CheckoutHints, CheckoutView, DeclineNotice, EmailField, FieldError,
+    MessageKind, OrderLine, TimeLeft,
+};
+use crate::domain::card::{CardBrand, CardCvc, CardExpiry, CardNumber};
+use crate::domain::email::parse_email;
+use crate::domain::payment::ChargeState;
+use crate::domain::session::{Payer, Session, State as SessionState, TRIES_MAX};
+use crate::ops::payments::{self, Try};
+use crate::ops::sessions;
+use crate::store::sessions::PageSession;
+use crate::vault::EnteredCard;
+
+/// Largest form: six short fields and two tokens.
+const FORM_BYTES_MAX: usize = 16 * 1024;
+
+/// Fields read from one form; more are ignored.
+const FORM_FIELDS_MAX: usize = 32;
+
+/// Longest name on a card that is taken.
+const CARD_NAME_CHARS_MAX: usize = 100;
+
+/// Longest attempt key that is taken: ours have 32 characters.
+const ATTEMPT_KEY_LENGTH_MAX: usize = 64;
+
+/// What the payer typed and may see again.
+#[derive(Default)]
+struct Typed {
+    email: String,
+    card_name: String,
+    card_expiry: String,
+}
+
+/// What went wrong with a form.
+#[derive(Default)]
+struct Trouble {
+    errors: Vec<FieldError>,
+    decline: Option<DeclineNotice>,
+}
+
+/// A form's fields, wiped when dropped.
+pub(super) struct Form(HashMap<String, Zeroizing<String>>);
+
+impl Form {
+    pub(super) async fn read(body: Body) -> Result<Self, MessageKind> {
+        let collected = Limited::new(body, FORM_BYTES_MAX).collect().await.map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() {
+                MessageKind::TooLarge
+            } else {
+                MessageKind::RequestRefused
+            }
+        })?;
+        let bytes = Zeroizing::new(Vec::from(collected.to_bytes()));
+        let fields = url::form_urlencoded::parse(&bytes)
+            .take(FORM_FIELDS_MAX)
+            .map(|(name, value)| (name.into_owned(), Zeroizing::new(value.into_owned())))
+            .collect();
+        Ok(Self(fields))
+    }
+
+    pub(super) fn field(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", |value| value.as_str())
+    }
+}
+
+/// `GET /c/{token}`: the form of an open session; every other session has a page of its own.
+pub async fn form(
+    State(pages): State<Pages>,
+    Path(token): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let page = match sessions::find_by_token(&pages.app, &token).await {
+        Ok(page) => page,
+        Err(error) => return pages.failure(&error),
+    };
+    if !page.session.is_usable(pages.app.clock.now()) {
+        return pages.go_to(&format!("/c/{token}/status"));
+    }
+    if page.session.opened_at.is_none() && method == Method::GET {
+        note_opened(&pages, &page.session);
+    }
+    // A payer who comes back to the form after a refused try is told why it was refused.
+    let mut trouble = Trouble::default();
+    if page.session.tries > 0 {
+        match sessions::latest_charge(&pages.app, &page.session.id).await {
+            Ok(Some(charge)) => {
+                if let ChargeState::Failed(failure) = charge.state {
+                    trouble.decline = Some(notice(&page.session, failure.payer_message));
+                }
+            }
+            Ok(None) => {}
+            Err(error) => return pages.failure(&error),
+        }
+    }
+    let typed = Typed {
+        email: page.session.payer.as_ref().map(|payer| payer.email.clone()).unwrap_or_default(),
+        card_name: page.session.payer.as_ref().map(|payer| payer.name.clone()).unwrap_or_default(),
+        card_expiry: String::new(),
+    };
+    let browser = Browser::of(&headers, &pages.app.settings);
+    let mut response = show(&pages, &token, &page, &headers, &browser, StatusCode::OK, typed, trouble);
+    browser.remember(&pages.app.settings, response.headers_mut());
+    response
+}
+
+/// Remembers the first opening without keeping the payer waiting for it.
+fn note_opened(pages: &Pages, session: &Session) {
+    let app = std::sync::Arc::clone(&pages.app);
+    let id = session.id.clone();
+    pages.app.tasks.spawn(async move {
+        if let Err(error) = sessions::open(&app, &id).await {
+            tracing::warn!(session = %id, error = ?error, "the first opening of a session could not be noted");
+        }
+    });
+}
+
+/// `GET /c/{token}/pay`: where a browser lands that reloads after a form by typing the address.
+pub async fn back_to_form(State(pages): State<Pages>, Path(token): Path<String>) -> Response {
+    match sessions::find_by_token(&pages.app, &token).await {
+        Ok(_) => pages.go_to(&format!("/c/{token}")),
+        Err(error) => pages.failure(&error),
+    }
+}
+
+/// `POST /c/{token}/pay`.
+pub async fn pay(State(pages): State<Pages>, Path(token): Path<String>, headers: HeaderMap, body: Body) -> Response {
+    let browser = Browser::of(&headers, &pages.app.settings);
+    let response = pay_inside(&pages, &token, &headers, body, &browser).await;
+    pages.after_form(response, &browser)
+}
+
+async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body, browser: &Browser) -> Response {
+    let page = match sessions::find_by_token(&pages.app, token).await {
+        Ok(page) => page,
+        Err(error) => return pages.failure(&error),
+    };
+    let form = match trusted_form(pages, &page.session, headers, body, browser).await {
+        Ok(form) => form,
+        Err(kind) => return pages.message(kind),
+    };
+    let done = format!("/c/{token}/done");
+    let attempt_key = form.field("attempt_key");
+    let key_is_fine = (1..=ATTEMPT_KEY_LENGTH_MAX).contains(&attempt_key.len()) && attempt_key.is_ascii();
+    if !key_is_fine {
+        return pages.message(MessageKind::RequestRefused);
+    }
+    if page.session.state.ended_at().is_some() {
+        return pages.go_to(&done);
+    }
+    let session = &page.session;
+    if session.livemode && !pages.app.settings.card_entry_live {
+        return pages.message(MessageKind::Unavailable);
+    }
+    let typed = Typed {
+        email: session.customer_email.clone().unwrap_or_else(|| form.field("email").trim().to_owned()),
+        card_name: form.field("card_name").trim().to_owned(),
+        card_expiry: form.field("card_expiry").trim().to_owned(),
+    };
+    let today = pages.app.clock.now().date_naive();
+    let (payer, card) = match read_card(&form, &typed, today) {
+        Ok(entered) => entered,
+        Err(errors) => {
+            let trouble = Trouble { errors, decline: None };
+            return show(pages, token, &page, headers, browser, StatusCode::UNPROCESSABLE_ENTITY, typed, trouble);
+        }
+    };
+    let tried = payments::pay(&pages.app, session.id.clone(), payer, card, attempt_key.to_owned()).await;
+    match tried {
+        Ok(Try::Paid | Try::InDoubt | Try::Refused(_)) => pages.go_to(&done),
+        Ok(Try::Declined(failure)) => {
+            // The session as it is now: the last try may have been used up.
+            let page = match sessions::find_by_token(&pages.app, token).await {
+                Ok(page) => page,
+                Err(error) => return pages.failure(&error),
+            };
+            if !page.session.is_usable(pages.app.clock.now()) {
+                return pages.go_to(&done);
+            }
+            let decline = Some(notice(&page.session, failure.payer_message));
+            let trouble = Trouble { errors: Vec::new(), decline };
+            show(pages, token, &page, headers, browser, StatusCode::PAYMENT_REQUIRED, typed, trouble)
+        }
+        Err(error) => pages.failure(&error),
+    }
+}
+
+/// Reads a form that is proven to come from our page in this browser.
+pub(super) async fn trusted_form(
+    pages: &Pages,
+    session: &Session,
+    headers: &HeaderMap,
+    body: Body,
+    browser: &Browser,
+) -> Result<Form, MessageKind> {
+    if form_origin(headers, &pages.app.settings) == FormOrigin::Elsewhere {
+        return Err(MessageKind::RequestRefused);
+    }
+    let form = Form::read(body).await?;
+    if browser.is_new() {
+        return Err(MessageKind::CookiesMissing);
+    }
+    if !browser.sent(&pages.app.keyring, &session.id, form.field("csrf_token")) {
+        return Err(MessageKind::RequestRefused);
+    }
+    Ok(form)
+}
+
+fn notice(session: &Session, message: String) -> DeclineNotice {
+    DeclineNotice { message, tries_left: Some(u32::from(TRIES_MAX.saturating_sub(session.tries))) }
+}
+
+/// Reads payer and card, or says of each field what to put right.
+fn read_card(form: &Form, typed: &Typed, today: chrono::NaiveDate) -> Result<(Payer, EnteredCard), Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut wrong = |field: CheckoutField, message: &str| {
+        errors.push(FieldError { field, message: message.to_owned() });
+    };
+    let email = parse_email(&typed.email);
+    if email.is_none() {
+        wrong(CheckoutField::Email, "Enter an e-mail address, such as name@example.com.");
+    }
+    let number = match form.field("card_number").trim() {
+        "" => {
+            wrong(CheckoutField::CardNumber, "Enter the long number on your card.");
+            None
+        }
+        text => CardNumber::parse(text).map_err(|error| wrong(CheckoutField::CardNumber, error.payer_message())).ok(),
+    };
+    let expiry = match typed.card_expiry.as_str() {
+        "" => {
+            wrong(CheckoutField::CardExpiry, "Enter the month and year on your card, such as 04 / 29.");
+            None
+        }
+        text => {
+            CardExpiry::parse(text, today).map_err(|error| wrong(CheckoutField::CardExpiry, error.payer_message())).ok()
+        }
+    };
+    let brand = number.as_ref().map_or(CardBrand::Unknown, CardNumber::brand);
+    let cvc = match form.field("card_cvc").trim() {
+        "" if brand == CardBrand::Amex => {
+            wrong(CheckoutField::CardCvc, "Enter the 4 digits on the front of your card.");
+            None
+        }
+        "" => {
+            wrong(CheckoutField::CardCvc, "Enter the 3 digits on the back of your card.");
+            None
+        }
+        text => CardCvc::parse(text, brand).map_err(|error| wrong(CheckoutField::CardCvc, error.payer_message())).ok(),
+    };
+    let name = typed.card_name.clone();
+    if name.is_empty() {
+        wrong(CheckoutField::CardName, "Enter the name on your card.");
+    } else if name.chars().count() > CARD_NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        wrong(CheckoutField::CardName, "Enter the name as it stands on your card, at most 100 characters.");
+    } else if CardNumber::parse(&name).is_ok() {
+        wrong(CheckoutField::CardName, "Enter the name on your card, not its number.");
+    }
+    match (errors.is_empty(), email, number, expiry, cvc) {
+        (true, Some(email), Some(number), Some(expiry), Some(cvc)) => {
+            let card = EnteredCard { number, cvc, expiry, holder_name: Some(name.clone()) };
+            Ok((Payer { email, name }, card))
+        }
+        _ => {
+            errors.sort_by_key(|error| error.field as u8);
+            Err(errors)
+        }
+    }
+}
+
+const CARD_MARKS: [CardMark; 7] = CardMark::ALL;
+
+#[allow(clippy::too_many_arguments, reason = "one call renders the form from everything that stands on it")]
+fn show(
+    pages: &Pages,
+    token: &str,
+    page: &PageSession,
+    headers: &HeaderMap,
+    browser: &Browser,
+    status: StatusCode,
+    typed: Typed,
+    trouble: Trouble,
+) -> Response {
+    let session = &page.session;
+    let locale = locale(session, headers);
+    let show_amount = |minor: i64| amount(session, &locale, minor);
+    let lines = session
+        .lines
+        .iter()
+        .map(|line| OrderLine {
+            name: line.priced.name.clone(),
+            description: line.priced.description.clone(),
+            quantity: u64::try_from(line.priced.quantity).unwrap_or(0),
+            unit_amount: line.priced.unit_amount.map_or_else(|| line.priced.unit_amount_decimal.clone(), show_amount),
+            line_total: show_amount(line.priced.amount_total),
+        })
+        .collect();
+    let amounts = if session.subtotal_minor == session.total.minor {
+        Vec::new()
+    } else {
+        vec![AmountLine { label: "Subtotal".to_owned(), amount: show_amount(session.subtotal_minor) }]
+    };
+    let left = (session.expires_at - pages.app.clock.now()).num_seconds();
+    let view = CheckoutView {
+        frame: pages.frame(Some(page), Policy::Form),
+        merchant_name: page.merchant_name.clone(),
+        lines,
+        amounts,
+        total: show_amount(session.total.minor),
+        currency_code: session.total.currency.code().to_ascii_uppercase(),
+        time_left: TimeLeft {
+            deadline_datetime: session.expires_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            seconds: u32::try_from(left).unwrap_or(0),
+        },
+        card_marks: CARD_MARKS.to_vec(),
+        email: match &session.customer_email {
+            Some(email) => EmailField { value: email.clone(), locked: true },
+            None => EmailField { value: typed.email, locked: false },
+        },
+        card_name: typed.card_name,
+        card_expiry: typed.card_expiry,
+        hints: CheckoutHints::default(),
+        errors: trouble.errors,
+        decline: trouble.decline,
+        pay_path: format!("/c/{token}/pay"),
+        cancel_path: format!("/c/{token}/cancel"),
+        csrf_token: browser.csrf_token(&pages.app.keyring, &session.id),
+        attempt_key: hex::encode(rand::random::<[u8; 16]>()),
+        reference: session.id.to_string(),
+    };
+    debug_assert!(matches!(session.state, SessionState::Pending | SessionState::Processing));
+    pages.render(status, Policy::Form, &view)
+}

@@ -1,0 +1,315 @@
+//! Checkout sessions: made, read, changed and ended.
+//!
+//! A session is made in one statement (`store::sessions::create`); every other change locks its row.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::replay::{Answer, Write};
+use super::{Caller, count_ended, session_events};
+use crate::app::App;
+use crate::domain::id::{LineItemId, SessionId};
+use crate::domain::pricing::PricedCart;
+use crate::domain::session::{
+    LifetimeError, Line, Metadata, Options, Session, SessionEvent, State, Transition, WaysBack, deadline,
+};
+use crate::domain::{payment, refusal::Refusal};
+use crate::error::{Error, Result};
+use crate::store::sessions::{Created, Creation, Filter, PageSession};
+use crate::store::{self, Page};
+use crate::wire::checkout_session::CheckoutSession;
+use crate::wire::event::EventRequest;
+use crate::wire::line_item::LineItem;
+use crate::wire::payment_intent::PaymentIntent;
+use crate::wire::{Expand, List};
+
+/// A session as a merchant asks for it, checked by the door.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// The cart with its prices.
+    pub cart: PricedCart,
+    /// The ways back, covered by the allow-list.
+    pub ways_back: WaysBack,
+    /// The merchant's own reference.
+    pub client_reference_id: Option<String>,
+    /// The e-mail address that the merchant knows.
+    pub customer_email: Option<String>,
+    /// The merchant's own data.
+    pub metadata: Metadata,
+    /// Everything that decides nothing.
+    pub options: Options,
+    /// The deadline asked for.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// The hosted page's URL.
+pub fn page_url(app: &App, session: &SessionId) -> String {
+    format!("{}/c/{}", app.settings.public_url, app.keyring.payer_token(session))
+}
+
+/// Makes a session.
+///
+/// # Errors
+/// `Invalid` for a deadline out of bounds, those of the idempotency key, and the database's.
+pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) -> Result<Answer> {
+    let now = app.clock.now();
+    let ceiling = app.settings.session_lifetime_max;
+    let expires_at = deadline(new.expires_at, ceiling, now).map_err(|error| {
+        let message = match error {
+            LifetimeError::TooShort => "`expires_at` must be at least 1 minute from now.".to_owned(),
+            LifetimeError::TooLong => {
+                format!("`expires_at` must be at most {} minutes from now.", ceiling.num_minutes())
+            }
+        };
+        Error::invalid("parameter_invalid", "expires_at", message)
+    })?;
+    let caller = &write.caller;
+    let lines = new.cart.lines.iter().map(|priced| Line { id: LineItemId::generate(now), priced: priced.clone() });
+    let mut session = Session {
+        id: SessionId::generate(now, caller.livemode),
+        merchant_id: caller.merchant_id.clone(),
+        livemode: caller.livemode,
+        state: State::Pending,
+        total: new.cart.total(),
+        subtotal_minor: new.cart.amount_subtotal,
+        lines: lines.collect(),
+        ways_back: new.ways_back,
+        client_reference_id: new.client_reference_id,
+        customer_email: new.customer_email,
+        payer: None,
+        metadata: new.metadata,
+        options: new.options,
+        payment_id: None,
+        tries: 0,
+        event_count: 0,
+        created_at: now,
+        expires_at,
+        opened_at: None,
+    };
+    let events = session_events(&mut session, &[SessionEvent::Created], &write.cause(), now);
+    let event = events.into_iter().next().ok_or_else(|| Error::Internal("a creation has one event".to_owned()))?;
+    let answer = Answer::new(&CheckoutSession::new(&session, Some(page_url(app, &session.id)), None, expand));
+    let creation = Creation { reply: write.reply(app, &answer), session, event };
+    let mut connection = app.store.pool().acquire().await?;
+    let created = store::sessions::create(&mut connection, &[creation], &app.lease(now)).await;
+    drop(connection);
+    match created.map_err(|error| in_use(error, write))?.pop() {
+        Some(Created::Done(outgoing)) => {
+            metrics::counter!("checkstand_sessions_created_total").increment(1);
+            app.hand_over(outgoing);
+            Ok(answer)
+        }
+        Some(Created::KeyTaken) | None => write.answer_of_the_winner(app).await,
+    }
+}
+
+/// A lock time-out while storing a key means that its first request is still running.
+fn in_use(error: Error, write: &Write) -> Error {
+    match (&error, &write.idempotency) {
+        (Error::Unavailable(detail), Some(idempotency)) if detail.contains("lock timeout") => {
+            Error::IdempotencyInUse(idempotency.key.clone())
+        }
+        _ => error,
+    }
+}
+
+/// A session's JSON, with the payment where `expand` asks for it.
+async fn render(app: &App, session: &Session, expand: &Expand) -> Result<CheckoutSession> {
+    let payment = match &session.payment_id {
+        Some(id) if expand.wants("payment_intent") => {
+            let found =
+                store::payments::find_payment(app.store.pool(), &session.merchant_id, session.livemode, id).await?;
+            let latest = store::payments::latest_charge(app.store.pool(), &session.id).await?;
+            found.map(|(payment, status)| {
+                PaymentIntent::new(&payment, status, latest.as_ref(), expand.wants("payment_intent.latest_charge"))
+            })
+        }
+        _ => None,
+    };
+    Ok(CheckoutSession::new(session, Some(page_url(app, &session.id)), payment, expand))
+}
+
+/// Reads a merchant's session.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn find(app: &App, caller: &Caller, id: &str) -> Result<Session> {
+    let absent = || Error::not_found("checkout.session", id);
+    let id = SessionId::parse(id).ok_or_else(absent)?;
+    store::sessions::find(app.store.pool(), &caller.merchant_id, caller.livemode, &id).await?.ok_or_else(absent)
+}
+
+/// A merchant's session as JSON.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn retrieve(app: &App, caller: &Caller, id: &str, expand: &Expand) -> Result<CheckoutSession> {
+    render(app, &find(app, caller, id).await?, expand).await
+}
+
+/// A page of a merchant's sessions.
+///
+/// # Errors
+/// The database's.
+pub async fn list(
+    app: &App,
+    caller: &Caller,
+    filter: &Filter,
+    page: &Page,
+    expand: &Expand,
+) -> Result<List<CheckoutSession>> {
+    let mut sessions =
+        store::sessions::list(app.store.pool(), &caller.merchant_id, caller.livemode, filter, page).await?;
+    let has_more = page.cut(&mut sessions);
+    let mut data = Vec::with_capacity(sessions.len());
+    for session in &sessions {
+        data.push(render(app, session, expand).await?);
+    }
+    Ok(List::new("/v1/checkout/sessions", data, has_more))
+}
+
+/// A page of a session's lines. They are few and frozen, so they are cut from the session's own.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn line_items(app: &App, caller: &Caller, id: &str, page: &Page, expand: &Expand) -> Result<List<LineItem>> {
+    let session = find(app, caller, id).await?;
+    let all: Vec<LineItem> = session.lines.iter().map(|line| LineItem::new(&session, line, expand, "")).collect();
+    let position = |id: &Option<String>| id.as_ref().and_then(|id| all.iter().position(|line| &line.id == id));
+    let limit = usize::try_from(page.limit).unwrap_or(0);
+    let (start, end, has_more) = if let Some(end) = position(&page.ending_before) {
+        let start = end.saturating_sub(limit);
+        (start, end, start > 0)
+    } else {
+        let start = position(&page.starting_after).map_or(0, |place| place + 1);
+        let end = all.len().min(start + limit);
+        (start, end, end < all.len())
+    };
+    let data = all.into_iter().skip(start).take(end - start).collect();
+    Ok(List::new(format!("/v1/checkout/sessions/{}/line_items", session.id), data, has_more))
+}
+
+/// Changes a session's metadata. Allowed in every state: it is the merchant's own note.
+///
+/// # Errors
+/// `NotFound`, those of `change`, and of the idempotency key.
+pub async fn update(
+    app: &App,
+    write: &Write,
+    id: &str,
+    expand: &Expand,
+    change: impl FnOnce(&mut Metadata) -> Result<()>,
+) -> Result<Answer> {
+    let session_id = find(app, &write.caller, id).await?.id;
+    let rendered = write
+        .once(app, async |connection, _| {
+            let mut session = lock(connection, &session_id).await?;
+            change(&mut session.metadata)?;
+            store::sessions::save(connection, &[&session]).await?;
+            let answer = Answer::new(&render(app, &session, expand).await?);
+            Ok((answer, Vec::new()))
+        })
+        .await?;
+    Ok(rendered)
+}
+
+async fn lock(connection: &mut store::Connection, id: &SessionId) -> Result<Session> {
+    store::sessions::lock(connection, id).await?.ok_or_else(|| Error::not_found("checkout.session", id.as_str()))
+}
+
+/// Saves a transition and appends its events; what is owed is to be handed over after the commit.
+pub(super) async fn save_transition(
+    app: &App,
+    connection: &mut store::Connection,
+    (mut session, kinds): Transition,
+    request: &EventRequest,
+    now: DateTime<Utc>,
+) -> Result<(Session, Vec<store::outbox::Outgoing>)> {
+    let events = session_events(&mut session, &kinds, request, now);
+    store::sessions::save(connection, &[&session]).await?;
+    if matches!(session.state, State::Expired(_) | State::Cancelled(_) | State::Failed(_)) {
+        store::payments::cancel_for_sessions(connection, &[session.id.as_str()]).await?;
+    }
+    let outgoing = store::outbox::append(connection, &events, &app.lease(now)).await?;
+    count_ended(&session);
+    Ok((session, outgoing))
+}
+
+/// Ends an open session at the merchant's word.
+///
+/// # Errors
+/// `NotFound`, `Refused` unless it is open, and those of the idempotency key.
+pub async fn expire(app: &App, write: &Write, id: &str, expand: &Expand) -> Result<Answer> {
+    let session_id = find(app, &write.caller, id).await?.id;
+    write
+        .once(app, async |connection, now| {
+            let session = lock(connection, &session_id).await?;
+            let transition = session.expire_by_merchant(now)?;
+            let (session, outgoing) = save_transition(app, connection, transition, &write.cause(), now).await?;
+            Ok((Answer::new(&render(app, &session, expand).await?), outgoing))
+        })
+        .await
+}
+
+/// The session that a payer's token opens.
+///
+/// # Errors
+/// `NotFound` for every token that opens nothing, whatever the reason.
+pub async fn find_by_token(app: &App, token: &str) -> Result<PageSession> {
+    let absent = || Error::not_found("checkout.session", "");
+    let id = app.keyring.open_payer_token(token).ok_or_else(absent)?;
+    store::sessions::find_for_page(app.store.pool(), &id).await?.ok_or_else(absent)
+}
+
+/// The newest charge of a session, for what a page says about it.
+///
+/// # Errors
+/// The database's.
+pub async fn latest_charge(app: &App, id: &SessionId) -> Result<Option<payment::Charge>> {
+    store::payments::latest_charge(app.store.pool(), id).await
+}
+
+/// Notes that a browser has shown the session, once.
+///
+/// # Errors
+/// The database's.
+pub async fn open(app: &Arc<App>, id: &SessionId) -> Result<()> {
+    let now = app.clock.now();
+    let mut transaction = app.store.begin().await?;
+    let session = lock(&mut transaction, id).await?;
+    let Some(transition) = session.open(now) else {
+        return Ok(());
+    };
+    let (_, outgoing) = save_transition(app, &mut transaction, transition, &EventRequest::default(), now).await?;
+    app.store.commit(transaction).await?;
+    app.hand_over(outgoing);
+    Ok(())
+}
+
+/// Ends a session at the payer's word. One that has ended already is given back as it is: the payer
+/// gets the page that fits.
+///
+/// # Errors
+/// `Refused` while a payment is in flight, and the database's.
+pub async fn cancel(app: &Arc<App>, id: &SessionId) -> Result<Session> {
+    let now = app.clock.now();
+    let mut transaction = app.store.begin().await?;
+    let session = lock(&mut transaction, id).await?;
+    if session.state.ended_at().is_some() {
+        return Ok(session);
+    }
+    let transition = match session.clone().cancel(now) {
+        Ok(transition) => transition,
+        // The deadline has passed and the sweep has not been by: the payer's click ends it as expired.
+        Err(Refusal::SessionPastDeadline) => match session.clone().expire_when_due(now) {
+            Some(transition) => transition,
+            None => return Ok(session),
+        },
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let (session, outgoing) = save_transition(app, &mut transaction, transition, &EventRequest::default(), now).await?;
+    app.store.commit(transaction).await?;
+    app.hand_over(outgoing);
+    Ok(session)
+}

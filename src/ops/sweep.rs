@@ -1,0 +1,72 @@
+//! What time makes due, one round at a time: deadlines, doubts, things too old to keep.
+//!
+//! The rule: a round is safe to repeat and to run on every replica at once; rows that somebody else
+//! holds are skipped. The loop round it is `worker::sweep`'s.
+
+use super::session_events;
+use crate::app::App;
+use crate::error::Result;
+use crate::store;
+use crate::wire::event::EventRequest;
+
+/// Sessions expired in one transaction: large enough to be cheap, small enough to be short.
+const SESSIONS_PER_ROUND: i64 = 500;
+
+/// Rows pruned in one statement.
+const PRUNED_PER_ROUND: i64 = 5_000;
+
+/// Ends sessions whose deadline has passed. Gives the number ended; a full batch means that more
+/// are due.
+///
+/// # Errors
+/// The database's; then none of the round was ended.
+pub async fn expire_due(app: &App) -> Result<usize> {
+    let now = app.clock.now();
+    let mut transaction = app.store.begin().await?;
+    let due = store::sessions::lock_due(&mut transaction, now, SESSIONS_PER_ROUND).await?;
+    let mut sessions = Vec::with_capacity(due.len());
+    let mut events = Vec::with_capacity(due.len());
+    for session in due {
+        if let Some((mut session, kinds)) = session.expire_when_due(now) {
+            events.extend(session_events(&mut session, &kinds, &EventRequest::default(), now));
+            sessions.push(session);
+        }
+    }
+    if sessions.is_empty() {
+        return Ok(0);
+    }
+    store::sessions::save(&mut transaction, &sessions.iter().collect::<Vec<_>>()).await?;
+    let ids: Vec<&str> = sessions.iter().map(|session| session.id.as_str()).collect();
+    store::payments::cancel_for_sessions(&mut transaction, &ids).await?;
+    let outgoing = store::outbox::append(&mut transaction, &events, &app.lease(now)).await?;
+    app.store.commit(transaction).await?;
+    app.hand_over(outgoing);
+    sessions.iter().for_each(super::count_ended);
+    Ok(sessions.len())
+}
+
+/// Whether a round of [`expire_due`] was full.
+pub fn was_full(ended: usize) -> bool {
+    i64::try_from(ended).unwrap_or(i64::MAX) >= SESSIONS_PER_ROUND
+}
+
+/// Forgets kept answers and captured mails that are too old, and makes event partitions ahead.
+///
+/// # Errors
+/// The database's.
+pub async fn tidy(app: &App) -> Result<()> {
+    let now = app.clock.now();
+    let pool = app.store.pool();
+    store::idempotency::prune(pool, now - app.settings.idempotency_retention, PRUNED_PER_ROUND).await?;
+    store::mails::prune(pool, now - app.settings.mail_retention, PRUNED_PER_ROUND).await?;
+    store::partitions::ensure(pool, now, store::PARTITIONS_AHEAD).await
+}
+
+/// Takes a new sample of the database's clock.
+///
+/// # Errors
+/// The database's; the clock then runs on by itself.
+pub async fn set_clock(app: &App) -> Result<()> {
+    app.clock.set(app.store.now().await?);
+    Ok(())
+}

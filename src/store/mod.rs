@@ -1,0 +1,194 @@
+//! What we remember: the only SQL (beside the simulator's ledger, which plays another company).
+//!
+//! The rule: a function here runs one statement, or one step of a transaction that its caller holds;
+//! it decides nothing. Rows become domain values by exhaustive match and a row that no type can
+//! express is an internal error, never a default. Every merchant-facing query names the merchant.
+
+pub mod codec;
+pub mod delivery_queue;
+pub mod endpoints;
+pub mod events;
+pub mod idempotency;
+pub mod mails;
+pub mod merchants;
+pub mod outbox;
+mod page;
+pub mod partitions;
+pub mod payments;
+pub mod sessions;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Executor, PgPool, Postgres};
+
+pub use page::{CreatedFilter, Page};
+
+use crate::error::{Error, Result};
+
+/// A database transaction.
+pub type Transaction = sqlx::Transaction<'static, Postgres>;
+
+/// A database connection inside a transaction.
+pub type Connection = sqlx::PgConnection;
+
+/// A lock that is not had in this time is somebody's mistake; the request is safe to repeat.
+const LOCK_TIMEOUT: &str = "2s";
+
+/// No statement of ours takes this long; one that does is hurting everybody else.
+const STATEMENT_TIMEOUT: &str = "5s";
+
+/// A transaction left open this long is a bug: PostgreSQL ends it.
+const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
+
+/// Longest wait for a free connection. More would pile up requests in front of a busy database.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How far ahead event partitions are made: a worker that is down for a week still finds its day.
+pub const PARTITIONS_AHEAD: chrono::Duration = chrono::Duration::days(7);
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+/// The migrations, embedded in the binary.
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => Self::Unavailable(format!("database: {error}")),
+            sqlx::Error::Database(database) => match database.code().as_deref() {
+                // Lock, statement or idle time-out; deadlock; serialization; shutdown; start-up; full.
+                Some(
+                    "55P03" | "57014" | "40P01" | "40001" | "57P01" | "57P02" | "57P03" | "53100" | "53200" | "53300"
+                    | "25P03" | "25006",
+                ) => Self::Unavailable(format!("database: {error}")),
+                _ => Self::Internal(format!("database: {error}")),
+            },
+            _ => Self::Internal(format!("database: {error}")),
+        }
+    }
+}
+
+/// A row that no type can express.
+pub(crate) fn inconsistent(table: &str, id: &str, what: &str) -> Error {
+    Error::Internal(format!("row {id} of table {table} is inconsistent: {what}"))
+}
+
+impl Store {
+    /// Opens a pool of at most `connections_max` connections; the first is made at once, so that a
+    /// wrong address is found at start.
+    ///
+    /// # Errors
+    /// When the URL is malformed or the server does not answer.
+    pub async fn connect(url: &str, connections_max: u32) -> Result<Self> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| {
+                Error::Unavailable("DATABASE_URL is not a PostgreSQL URL (postgres://user@host/name)".to_owned())
+            })?
+            .application_name("checkstand")
+            .statement_cache_capacity(256)
+            .options([
+                ("lock_timeout", LOCK_TIMEOUT),
+                ("statement_timeout", STATEMENT_TIMEOUT),
+                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
+            ])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .min_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // A ping before each use costs a round trip; a connection that died in the pool costs one
+            // failed request, which answers 503 and is safe to repeat.
+            .test_before_acquire(false)
+            // sqlx 0.9 may give a connection back inside an open transaction when a `begin` is
+            // cancelled (transact-rs/sqlx#4385). A rollback outside a transaction is only a warning.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("rollback").await?;
+                    Ok(true)
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// When a migration fails, or the database is newer than this binary.
+    pub async fn migrate(&self) -> Result<()> {
+        MIGRATOR
+            .run(&self.pool)
+            .await
+            .map_err(|error| Error::Internal(format!("the database could not be migrated: {error}")))?;
+        partitions::ensure(&self.pool, self.now().await?, PARTITIONS_AHEAD).await?;
+        Ok(())
+    }
+
+    /// Whether every migration of this binary has been applied.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn is_migrated(&self) -> Result<bool> {
+        let applied: Vec<(i64,)> =
+            match sqlx::query_as("select version from _sqlx_migrations where success").fetch_all(&self.pool).await {
+                Ok(rows) => rows,
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            };
+        Ok(MIGRATOR.iter().all(|migration| applied.iter().any(|(version,)| *version == migration.version)))
+    }
+
+    /// The database's clock.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn now(&self) -> Result<DateTime<Utc>> {
+        let (now,): (DateTime<Utc>,) = sqlx::query_as("select clock_timestamp()").fetch_one(&self.pool).await?;
+        Ok(now)
+    }
+
+    /// The pool, for single reads.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// When no connection is to be had.
+    pub async fn begin(&self) -> Result<Transaction> {
+        Ok(self.pool.begin().await?)
+    }
+
+    /// Commits a transaction.
+    ///
+    /// # Errors
+    /// When the connection is lost; the caller cannot know whether the commit arrived.
+    pub async fn commit(&self, transaction: Transaction) -> Result<()> {
+        Ok(transaction.commit().await?)
+    }
+
+    /// Connections in the pool: open, and idle among them.
+    pub fn pool_connections(&self) -> (u32, usize) {
+        (self.pool.size(), self.pool.num_idle())
+    }
+
+    /// Closes the pool after the connections in use have come back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

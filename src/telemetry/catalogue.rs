@@ -1,0 +1,238 @@
+//! Every metric and every log field there is, and the Prometheus recorder behind the metrics.
+//!
+//! Rule: a name that is not in the tables is not used, so the tables can be printed as the reference. Labels have a small, fixed
+//! set of values; nothing a peer can choose becomes a label. Counting itself is left to the code that knows what happened.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// How a metric behaves over time, in the words of the Prometheus text format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only ever grows, and starts at zero with the process.
+    Counter,
+    /// A level that goes up and down.
+    Gauge,
+    /// Observations sorted into [`DURATION_BUCKETS_SECONDS`].
+    Histogram,
+}
+
+impl MetricKind {
+    /// The name of the kind in the text format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One row of the metric reference.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// The full name, unit last.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: MetricKind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it counts, for the one who reads the graph.
+    pub meaning: &'static str,
+}
+
+/// One row of the log reference.
+#[derive(Clone, Copy, Debug)]
+pub struct LogField {
+    /// The key. With JSON lines, fields of the request span are inside the object `span`.
+    pub name: &'static str,
+    /// What it holds.
+    pub meaning: &'static str,
+}
+
+macro_rules! metric_names {
+    ($($constant:ident = $name:literal, $kind:ident, [$($label:literal),*], $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $constant: &str = $name;)*
+
+        /// Every metric, in the order of the reference.
+        pub const METRICS: &[Metric] = &[
+            $(Metric { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], meaning: $meaning },)*
+        ];
+    };
+}
+
+metric_names! {
+    HTTP_REQUESTS_TOTAL = "checkstand_http_requests_total", Counter, ["door", "route", "method", "status"],
+        "Requests that ended. The status is 499 if the client left, or the request timeout passed, before the answer.";
+    HTTP_REQUEST_DURATION_SECONDS = "checkstand_http_request_duration_seconds", Histogram, ["door", "route", "method"],
+        "Time from the end of the request head to the answer, without the time to send it.";
+    CONNECTIONS_OPEN = "checkstand_connections_open", Gauge, [],
+        "Sockets the HTTP server holds open now.";
+    CONNECTIONS_REFUSED_TOTAL = "checkstand_connections_refused_total", Counter, ["reason"],
+        "Sockets closed at once because a connection limit was reached. The reason is the name of the limit.";
+    CONNECTIONS_TIMED_OUT_TOTAL = "checkstand_connections_timed_out_total", Counter, ["phase"],
+        "Sockets cut because the peer was too slow: fresh (sent nothing), head, handling, answering, idle (normal end of keep-alive).";
+    SESSIONS_CREATED_TOTAL = "checkstand_sessions_created_total", Counter, [],
+        "Checkout sessions created; a replayed idempotent request does not count again.";
+    SESSIONS_ENDED_TOTAL = "checkstand_sessions_ended_total", Counter, ["state"],
+        "Checkout sessions that reached a final state: completed, expired, cancelled, failed.";
+    CHARGES_TOTAL = "checkstand_charges_total", Counter, ["provider", "outcome"],
+        "Charges a provider was asked for, by what came of it.";
+    WEBHOOK_ATTEMPTS_TOTAL = "checkstand_webhook_attempts_total", Counter, ["outcome"],
+        "Attempts to deliver an event to an endpoint, by what came of it.";
+    WEBHOOK_ATTEMPT_DURATION_SECONDS = "checkstand_webhook_attempt_duration_seconds", Histogram, [],
+        "Time one delivery attempt took, failed ones included.";
+    WEBHOOK_QUEUE_DUE = "checkstand_webhook_queue_due", Gauge, [],
+        "Deliveries that should have been tried by now. Near zero when healthy.";
+    WEBHOOK_OLDEST_DUE_SECONDS = "checkstand_webhook_oldest_due_seconds", Gauge, [],
+        "How long the oldest due delivery has been waiting.";
+    SESSIONS_OVERDUE = "checkstand_sessions_overdue", Gauge, [],
+        "Sessions past their expiry time that are not closed yet. Growth means that the worker is down.";
+    DATABASE_POOL_CONNECTIONS = "checkstand_database_pool_connections", Gauge, ["state"],
+        "Database connections of this process: idle or in_use.";
+    LOG_LINES_DROPPED_TOTAL = "checkstand_log_lines_dropped_total", Counter, [],
+        "Log lines thrown away because whoever reads the log was too slow.";
+    PROCESS_RESIDENT_BYTES = "checkstand_process_resident_bytes", Gauge, [],
+        "Memory of this process that is in RAM. Read when the metrics are asked for; absent where /proc is.";
+}
+
+/// Every field a log line can carry. Anything else in a line is a defect, because fields are chosen, never dumped.
+pub const LOG_FIELDS: &[LogField] = &[
+    LogField { name: "timestamp", meaning: "When the line was written: UTC, RFC 3339." },
+    LogField {
+        name: "level",
+        meaning: "ERROR: somebody should look. WARN: somebody may look. INFO, DEBUG, TRACE: for tracing one case.",
+    },
+    LogField { name: "target", meaning: "The module that wrote the line." },
+    LogField { name: "message", meaning: "What happened, in words that do not change between lines of the same kind." },
+    LogField { name: "span", meaning: "JSON lines only: the object that holds the request fields." },
+    LogField { name: "name", meaning: "JSON lines only, inside span: always request." },
+    LogField { name: "request_id", meaning: "Request field. The value of the Request-Id response header." },
+    LogField {
+        name: "door",
+        meaning: "Request field. The surface the request came in by: api, hosted, assets, operations, tools.",
+    },
+    LogField { name: "method", meaning: "Request field. The HTTP method, OTHER if it is not a standard one." },
+    LogField {
+        name: "route",
+        meaning: "Request field. The route template, never the path: a payer's path holds the secret token.",
+    },
+    LogField {
+        name: "status",
+        meaning: "The status of the answer; 499 if the client left, or the request timeout passed, before it.",
+    },
+    LogField { name: "duration_ms", meaning: "Whole milliseconds from the end of the request head to the answer." },
+    LogField { name: "peer", meaning: "Address and port at the other end of the socket, possibly a proxy's." },
+    LogField {
+        name: "phase",
+        meaning: "What a connection that was cut was waiting in; see checkstand_connections_timed_out_total.",
+    },
+    LogField { name: "reason", meaning: "The limit a refused connection met." },
+    LogField { name: "connections_open", meaning: "Sockets of the HTTP server open at that moment." },
+    LogField { name: "retry_in_ms", meaning: "How long the process waits before it tries again." },
+    LogField { name: "error", meaning: "What went wrong, in the words of the layer that failed." },
+    LogField { name: "location", meaning: "File and line of a panic." },
+    LogField { name: "panic", meaning: "The first 200 characters of a panic's message." },
+    LogField { name: "thread", meaning: "The name of the thread that panicked." },
+];
+
+/// Upper bounds of the duration histograms. Fine between 1 and 100 ms, where an answer belongs; up to 30 s, where every wait is
+/// over.
+pub const DURATION_BUCKETS_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
+
+/// Between two rounds in which the recorder folds new observations into the buckets. Without them a process that nobody scrapes
+/// would keep every single observation.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+static PROMETHEUS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// The Prometheus recorder, installed by the first call; later calls, also concurrent ones, return the same handle.
+pub fn prometheus() -> &'static PrometheusHandle {
+    PROMETHEUS.get_or_init(|| {
+        let mut builder = PrometheusBuilder::new();
+        for metric in METRICS.iter().filter(|metric| metric.kind == MetricKind::Histogram) {
+            builder = builder
+                .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), DURATION_BUCKETS_SECONDS)
+                .expect("the list of buckets is not empty");
+        }
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        // Fails only if the process has another recorder. Ours then stays empty, which is visible, and nothing else breaks.
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::error!("another metrics recorder is installed in this process; /metrics will be empty");
+        }
+        for metric in METRICS {
+            match metric.kind {
+                MetricKind::Counter => metrics::describe_counter!(metric.name, metric.meaning),
+                MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.meaning),
+                MetricKind::Histogram => metrics::describe_histogram!(metric.name, metric.meaning),
+            }
+        }
+        let upkeep = handle.clone();
+        let spawned = std::thread::Builder::new().name("metrics-upkeep".to_owned()).spawn(move || {
+            loop {
+                std::thread::sleep(UPKEEP_INTERVAL);
+                upkeep.run_upkeep();
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "cannot start the metrics upkeep thread; memory grows until /metrics is read");
+        }
+        handle
+    })
+}
+
+/// All metrics in the Prometheus text format, version 0.0.4.
+pub fn render() -> String {
+    let handle = prometheus();
+    if let Some(bytes) = resident_bytes() {
+        metrics::gauge!(PROCESS_RESIDENT_BYTES).set(bytes as f64);
+    }
+    handle.render()
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_of_the_text_format() {
+        for metric in METRICS {
+            assert!(metric.name.starts_with("checkstand_"), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == MetricKind::Counter, "{}", metric.name);
+            assert!(metric.kind != MetricKind::Histogram || metric.name.ends_with("_seconds"), "{}", metric.name);
+            assert!(metric.meaning.ends_with('.'), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn no_name_appears_twice() {
+        let mut names: Vec<_> =
+            METRICS.iter().map(|metric| metric.name).chain(LOG_FIELDS.iter().map(|field| field.name)).collect();
+        names.sort_unstable();
+        let in_all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), in_all);
+    }
+
+    #[test]
+    fn renders_kinds_meanings_buckets_and_the_size_of_the_process() {
+        assert!(std::ptr::eq(prometheus(), prometheus()));
+        metrics::histogram!(WEBHOOK_ATTEMPT_DURATION_SECONDS).record(Duration::from_millis(3));
+        let text = render();
+        assert!(text.contains("# TYPE checkstand_webhook_attempt_duration_seconds histogram"), "{text}");
+        assert!(text.contains("# HELP checkstand_webhook_attempt_duration_seconds Time one delivery"), "{text}");
+        assert!(text.contains("checkstand_webhook_attempt_duration_seconds_bucket{le=\"0.005\"}"), "{text}");
+        assert!(!cfg!(target_os = "linux") || text.contains("checkstand_process_resident_bytes "), "{text}");
+    }
+}

@@ -1,0 +1,149 @@
+//! A payment in the shape of Stripe's payment intent.
+//!
+//! It belongs to its session: it cannot be confirmed or cancelled by itself while the session is
+//! open, and its status follows the newest charge.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::charge::Charge;
+use super::{Expandable, Null};
+use crate::domain::payment::{self, Payment, PaymentStatus};
+use crate::domain::session::Metadata;
+
+/// A payment intent.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct PaymentIntent {
+    /// `pi_…`
+    pub id: String,
+    /// Always `payment_intent`.
+    pub object: &'static str,
+    /// Minor units.
+    pub amount: i64,
+    /// Minor units that can still be captured.
+    pub amount_capturable: i64,
+    /// Minor units taken.
+    pub amount_received: i64,
+    /// Unix seconds.
+    pub canceled_at: Option<i64>,
+    /// Why it was given up.
+    pub cancellation_reason: Option<String>,
+    /// Always `automatic`.
+    pub capture_method: &'static str,
+    /// Always null: payers act on the hosted page.
+    pub client_secret: Option<String>,
+    /// Always `automatic`.
+    pub confirmation_method: &'static str,
+    /// Unix seconds.
+    pub created: i64,
+    /// Lower-case ISO 4217 code.
+    pub currency: String,
+    /// Always null.
+    pub customer: Option<String>,
+    /// The merchant's description.
+    pub description: Option<String>,
+    /// Why the newest charge failed.
+    pub last_payment_error: Option<LastPaymentError>,
+    /// The newest charge: id, or the object with `expand`.
+    pub latest_charge: Option<Expandable<Charge>>,
+    /// Mode.
+    pub livemode: bool,
+    /// The payment's own metadata.
+    pub metadata: Metadata,
+    /// Always null.
+    #[schema(value_type = Option<Object>)]
+    pub next_action: Null,
+    /// The stored payment method of the newest charge.
+    pub payment_method: Option<String>,
+    /// Always null.
+    #[schema(value_type = Option<Object>)]
+    pub payment_method_options: Null,
+    /// Always `["card"]`.
+    pub payment_method_types: Vec<&'static str>,
+    /// Where a receipt goes.
+    pub receipt_email: Option<String>,
+    /// Always null.
+    pub setup_future_usage: Option<String>,
+    /// Always null.
+    #[schema(value_type = Option<Object>)]
+    pub shipping: Null,
+    /// What the card statement shall say.
+    pub statement_descriptor: Option<String>,
+    /// The end of what the card statement shall say.
+    pub statement_descriptor_suffix: Option<String>,
+    /// `requires_payment_method`, `processing`, `succeeded` or `canceled`.
+    pub status: &'static str,
+}
+
+/// Why the newest charge failed.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct LastPaymentError {
+    /// Always `card_error`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Stripe's code.
+    pub code: String,
+    /// Stripe's decline code.
+    pub decline_code: Option<String>,
+    /// For the merchant.
+    pub message: String,
+    /// The failed charge.
+    pub charge: String,
+}
+
+impl PaymentIntent {
+    /// The payment with its status and newest charge.
+    pub fn new(
+        payment: &Payment,
+        status: PaymentStatus,
+        latest: Option<&payment::Charge>,
+        expand_charge: bool,
+    ) -> Self {
+        let last_payment_error = latest.and_then(|charge| match &charge.state {
+            payment::ChargeState::Failed(failure) => Some(LastPaymentError {
+                kind: "card_error",
+                code: failure.code.clone(),
+                decline_code: failure.decline_code.clone(),
+                message: failure.message.clone(),
+                charge: charge.id.to_string(),
+            }),
+            _ => None,
+        });
+        Self {
+            id: payment.id.to_string(),
+            object: "payment_intent",
+            amount: payment.total.minor,
+            amount_capturable: 0,
+            amount_received: if status == PaymentStatus::Succeeded { payment.total.minor } else { 0 },
+            canceled_at: None,
+            cancellation_reason: None,
+            capture_method: "automatic",
+            client_secret: None,
+            confirmation_method: "automatic",
+            created: payment.created_at.timestamp(),
+            currency: payment.total.currency.code().to_owned(),
+            customer: None,
+            description: payment.description.clone(),
+            last_payment_error,
+            latest_charge: latest.map(|charge| {
+                if expand_charge {
+                    Expandable::Object(Box::new(Charge::new(charge)))
+                } else {
+                    Expandable::Id(charge.id.to_string())
+                }
+            }),
+            livemode: payment.livemode,
+            metadata: payment.metadata.clone(),
+            next_action: None,
+            payment_method: latest.map(|charge| charge.payment_method.clone()),
+            payment_method_options: None,
+            payment_method_types: vec!["card"],
+            receipt_email: payment.receipt_email.clone(),
+            setup_future_usage: None,
+            shipping: None,
+            statement_descriptor: None,
+            statement_descriptor_suffix: None,
+            status: status.as_str(),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Who is served next: one lane for each endpoint, with a bound on what it has in flight and on what
+//! waits for it in memory, and a ring of the lanes that could start something.
+//! A slow endpoint fills its own lane and no other. One that gave no answer last time gets a single
+//! place until it answers again, so that many dead ones cannot take all places between them. Pure
+//! bookkeeping: starting, sending and claiming are done elsewhere.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::store::delivery_queue::ClaimRoom;
+use crate::store::outbox::Outgoing;
+
+/// Deliveries that may wait in memory for one endpoint, and for all of them together.
+const LANE_WAITING_MAX: usize = 1024;
+const WAITING_MAX: usize = 16 * 1024;
+
+/// An endpoint that answers as fast as this may be claimed for ahead of its free places, because what
+/// is claimed will start within moments.
+const QUICK_ANSWER: Duration = Duration::from_millis(250);
+
+/// How far ahead, in multiples of the places of an endpoint.
+const CLAIM_AHEAD: usize = 8;
+
+/// One place in so many is not filled by claims. What is claimed has mostly failed before, so after a
+/// restart it may hang in every place it gets; what was just written still finds some free.
+const PLACES_PER_UNCLAIMED: usize = 4;
+
+/// The endpoint's side of an attempt that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Showing {
+    /// It answered, whatever it said, after this time.
+    Answered(Duration),
+    /// It could not be reached, or did not answer in time.
+    Silent,
+    /// No attempt was made.
+    Untried,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    in_flight: usize,
+    waiting: VecDeque<Outgoing>,
+    /// Whether it stands in the ring.
+    queued: bool,
+    silent: bool,
+    quick: bool,
+    /// Whether the database may hold more that is due.
+    backlog: bool,
+}
+
+impl Lane {
+    fn load(&self) -> usize {
+        self.in_flight + self.waiting.len()
+    }
+}
+
+/// All lanes of a process.
+#[derive(Debug)]
+pub struct Lanes {
+    lanes: HashMap<String, Lane>,
+    ring: VecDeque<String>,
+    in_flight: usize,
+    waiting: usize,
+    places_total: usize,
+    places_each: usize,
+    /// Where the last claim stopped for want of places.
+    after_endpoint: String,
+    backlog: bool,
+}
+
+impl Lanes {
+    /// `places_total` attempts at once, `places_each` of them to one endpoint.
+    pub fn new(places_total: usize, places_each: usize) -> Lanes {
+        Lanes {
+            lanes: HashMap::new(),
+            ring: VecDeque::new(),
+            in_flight: 0,
+            waiting: 0,
+            places_total,
+            places_each,
+            after_endpoint: String::new(),
+            backlog: false,
+        }
+    }
+
+    /// Attempts under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Deliveries waiting in memory.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Adds a delivery; hands it back if there is no place for it to wait.
+    pub fn push(&mut self, item: Outgoing) -> Option<Outgoing> {
+        let endpoint_id = item.endpoint_id.clone();
+        let lane = self.lanes.entry(endpoint_id.clone()).or_default();
+        if lane.waiting.len() >= LANE_WAITING_MAX || self.waiting >= WAITING_MAX {
+            // It will be found in the database.
+            lane.backlog = true;
+            return Some(item);
+        }
+        lane.waiting.push_back(item);
+        self.waiting += 1;
+        self.queue(&endpoint_id);
+        None
+    }
+
+    /// The next delivery that can start now, counted as in flight from here on.
+    pub fn start_next(&mut self) -> Option<Outgoing> {
+        while self.in_flight < self.places_total {
+            let endpoint_id = self.ring.pop_front()?;
+            let Some(lane) = self.lanes.get_mut(&endpoint_id) else {
+                continue;
+            };
+            lane.queued = false;
+            let Some(item) = lane.waiting.pop_front() else {
+                continue;
+            };
+            lane.in_flight += 1;
+            self.in_flight += 1;
+            self.waiting -= 1;
+            self.queue(&endpoint_id);
+            return Some(item);
+        }
+        None
+    }
+
+    /// Takes an attempt that [`Lanes::start_next`] gave out as ended. True if it is time for a claim.
+    pub fn ended(&mut self, endpoint_id: &str, showing: Showing) -> bool {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(lane) = self.lanes.get_mut(endpoint_id) else {
+            return false;
+        };
+        lane.in_flight = lane.in_flight.saturating_sub(1);
+        match showing {
+            Showing::Answered(after) => {
+                lane.silent = false;
+                lane.quick = after <= QUICK_ANSWER;
+            }
+            Showing::Silent => {
+                lane.silent = true;
+                lane.quick = false;
+            }
+            Showing::Untried => {}
+        }
+        let half_empty = lane.load() * 2 <= self.places_each;
+        let lane_wants = lane.backlog && !lane.silent && half_empty;
+        if lane.load() == 0 && !lane.silent && !lane.quick && !lane.backlog {
+            self.lanes.remove(endpoint_id);
+        } else {
+            self.queue(endpoint_id);
+        }
+        lane_wants || self.backlog && self.in_flight * 2 <= self.places_total
+    }
+
+    fn queue(&mut self, endpoint_id: &str) {
+        let Some(lane) = self.lanes.get_mut(endpoint_id) else {
+            return;
+        };
+        let places = if lane.silent { 1 } else { self.places_each };
+        if !lane.queued && !lane.waiting.is_empty() && lane.in_flight < places {
+            lane.queued = true;
+            self.ring.push_back(endpoint_id.to_owned());
+        }
+    }
+
+    /// What a claim may take now; nothing at all if `total` is 0.
+    pub fn room(&self) -> ClaimRoom {
+        let for_claims = self.places_total - self.places_total / PLACES_PER_UNCLAIMED;
+        let free = for_claims.saturating_sub(self.in_flight);
+        // Work that could start and may not shows that all places are taken.
+        let free = if self.ring.is_empty() { free } else { 0 };
+        let ahead = if self.in_flight * 2 <= self.places_total { CLAIM_AHEAD } else { 1 };
+        let places = self.lanes.iter().map(|(id, lane)| {
+            let places = match lane {
+                Lane { silent: true, .. } => 1,
+                Lane { quick: true, .. } => self.places_each * CLAIM_AHEAD,
+                _ => self.places_each,
+            };
+            (id.clone(), wide(places.saturating_sub(lane.load())))
+        });
+        ClaimRoom {
+            total: wide(free * ahead),
+            usual: wide(self.places_each),
+            places: places.collect(),
+            after_endpoint: self.after_endpoint.clone(),
+        }
+    }
+
+    /// Takes the answer to a claim in. Hands back what has found no place, which is rare: more was
+    /// offered while the claim was under way.
+    pub fn claimed(&mut self, room: &ClaimRoom, rows: Vec<Outgoing>) -> Vec<Outgoing> {
+        let mut taken: HashMap<&str, i64> = HashMap::new();
+        for row in &rows {
+            *taken.entry(&row.endpoint_id).or_default() += 1;
+        }
+        self.backlog = wide(rows.len()) >= room.total;
+        self.after_endpoint = rows
+            .iter()
+            .filter(|_| self.backlog)
+            .map(|row| (row.endpoint_id <= room.after_endpoint, &row.endpoint_id))
+            .max()
+            .map(|(_, endpoint_id)| endpoint_id.clone())
+            .unwrap_or_default();
+        for (endpoint_id, places) in &room.places {
+            if let Some(lane) = self.lanes.get_mut(endpoint_id) {
+                let taken = taken.remove(endpoint_id.as_str()).unwrap_or(0);
+                lane.backlog = taken >= *places;
+            }
+        }
+        for (endpoint_id, taken) in taken {
+            let lane = self.lanes.entry(endpoint_id.to_owned()).or_default();
+            lane.backlog = taken >= room.usual;
+        }
+        rows.into_iter().filter_map(|row| self.push(row)).collect()
+    }
+
+    /// Removes what waits under a lease that ends before `lease_needed_until`: were it started, its
+    /// lease could run out under way.
+    pub fn take_expired(&mut self, lease_needed_until: DateTime<Utc>) -> Vec<Outgoing> {
+        self.take(|item| item.lease_until < lease_needed_until)
+    }
+
+    /// Removes everything that waits.
+    pub fn take_waiting(&mut self) -> Vec<Outgoing> {
+        self.take(|_| true)
+    }
+
+    fn take(&mut self, unwanted: impl Fn(&Outgoing) -> bool) -> Vec<Outgoing> {
+        let mut taken = Vec::new();
+        for lane in self.lanes.values_mut().filter(|lane| !lane.waiting.is_empty()) {
+            let (out, kept): (Vec<_>, Vec<_>) = lane.waiting.drain(..).partition(|item| unwanted(item));
+            lane.waiting = kept.into();
+            lane.backlog |= !out.is_empty();
+            taken.extend(out);
+        }
+        self.waiting -= taken.len();
+        taken
+    }
+
+    /// Forgets what is remembered of endpoints that have nothing to do, so that the memory of deleted
+    /// ones does not stay for ever.
+    pub fn forget_idle(&mut self) {
+        self.lanes.retain(|_, lane| lane.load() > 0 || lane.queued);
+    }
+}
+
+fn wide(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(endpoint_id: &str) -> Outgoing {
+        Outgoing {
+            event_id: "evt_1".to_owned(),
+            event_created_at: DateTime::UNIX_EPOCH,
+            endpoint_id: endpoint_id.to_owned(),
+            merchant_id: "m_1".to_owned(),
+            livemode: false,
+            body: "{}".into(),
+            lease_token: uuid::Uuid::nil(),
+            lease_until: DateTime::UNIX_EPOCH,
+            attempt: 1,
+        }
+    }
+
+    fn started(lanes: &mut Lanes) -> Vec<String> {
+        std::iter::from_fn(|| lanes.start_next()).map(|item| item.endpoint_id).collect()
+    }
+
+    const QUICK: Showing = Showing::Answered(Duration::from_millis(1));
+
+    #[test]
+    fn an_endpoint_takes_its_own_places_and_turns_go_round() {
+        let mut lanes = Lanes::new(6, 2);
+        for endpoint_id in ["a", "a", "a", "a", "b", "c", "c"] {
+            assert!(lanes.push(item(endpoint_id)).is_none());
+        }
+        assert_eq!(started(&mut lanes), ["a", "b", "c", "a", "c"]);
+        assert_eq!((lanes.in_flight(), lanes.waiting()), (5, 2));
+        lanes.ended("a", QUICK);
+        assert_eq!(started(&mut lanes), ["a"]);
+        lanes.ended("c", QUICK);
+        assert!(started(&mut lanes).is_empty());
+    }
+
+    #[test]
+    fn a_silent_endpoint_has_one_place_until_it_answers() {
+        let mut lanes = Lanes::new(10, 3);
+        for _ in 0..9 {
+            assert!(lanes.push(item("a")).is_none());
+        }
+        assert_eq!(started(&mut lanes).len(), 3);
+        for _ in 0..3 {
+            lanes.ended("a", Showing::Silent);
+        }
+        assert_eq!(started(&mut lanes).len(), 1);
+        assert_eq!(lanes.room().places, [("a".to_owned(), 0)]);
+        lanes.ended("a", QUICK);
+        assert_eq!(started(&mut lanes).len(), 3);
+    }
+
+    #[test]
+    fn memory_is_bounded_for_each_endpoint() {
+        let mut lanes = Lanes::new(10, 3);
+        for _ in 0..LANE_WAITING_MAX {
+            assert!(lanes.push(item("a")).is_none());
+        }
+        assert!(lanes.push(item("a")).is_some());
+        assert!(lanes.push(item("b")).is_none());
+        assert_eq!(lanes.take_waiting().len(), LANE_WAITING_MAX + 1);
+        assert_eq!(lanes.waiting(), 0);
+        assert!(started(&mut lanes).is_empty());
+    }
+
+    #[test]
+    fn a_claim_that_filled_its_places_is_followed_by_another() {
+        let mut lanes = Lanes::new(8, 2);
+        let room = lanes.room();
+        assert_eq!((room.total, room.usual), (48, 2));
+        let left_over = lanes.claimed(&room, vec![item("a"), item("a"), item("b")]);
+        assert!(left_over.is_empty());
+        assert_eq!(started(&mut lanes).len(), 3);
+        assert!(!lanes.ended("b", QUICK), "b had fewer rows than places");
+        assert!(lanes.ended("a", QUICK), "a may have more");
+        // It answers quickly, so more is claimed than it has places.
+        let places: HashMap<_, _> = lanes.room().places.into_iter().collect();
+        assert_eq!(places["a"], 15);
+    }
+
+    #[test]
+    fn a_claim_that_ran_out_of_places_goes_on_where_it_stopped() {
+        let mut lanes = Lanes::new(8, 2);
+        let room = ClaimRoom { total: 3, usual: 2, after_endpoint: "b".to_owned(), ..lanes.room() };
+        lanes.claimed(&room, vec![item("c"), item("c"), item("a")]);
+        assert_eq!(lanes.room().after_endpoint, "a");
+        assert!(lanes.take_expired(DateTime::UNIX_EPOCH).is_empty());
+    }
+}

@@ -1,0 +1,225 @@
+//! One webhook over HTTP: signed, posted, and its answer read as far as it matters.
+//! Redirects and proxies are off, names are vetted, the whole attempt has one time limit with the body
+//! in it, and of the answer only the beginning is read and less is kept. What follows from the
+//! answer is decided by others.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use reqwest::{Client, redirect};
+use url::Url;
+
+use crate::domain::delivery::{Outcome, retry_after_seconds};
+use crate::domain::signature::{SigningSecret, standard_webhooks_signature, stripe_signature_header};
+use crate::worker::resolver::VettedResolver;
+
+/// A connection, name and handshake included, takes this long at most.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Idle connections are dropped before the receiver does it: Node closes them after 5 s, and a request
+/// that crosses with the closing fails.
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// An answer is read up to here; its status counts however long it would go on.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// So much of an answer is kept for the merchant to see.
+const EXCERPT_BYTES_MAX: usize = 1024;
+
+/// Longest error text that is kept, in bytes.
+const ERROR_BYTES_MAX: usize = 500;
+
+const SENDER: &str = "Checkstand/1 (+webhooks)";
+
+/// What is to be sent.
+pub struct Message<'m> {
+    /// Identifies the event to the receiver, the same on every attempt.
+    pub event_id: &'m str,
+    /// The exact text that is signed and sent.
+    pub body: &'m str,
+    /// A URL that was judged.
+    pub url: &'m Url,
+    /// Whether this receiver may be on the machine itself.
+    pub may_be_loopback: bool,
+    /// One secret, or two during a rotation.
+    pub secrets: &'m [SigningSecret],
+    /// The time of this attempt; it is signed.
+    pub now: DateTime<Utc>,
+}
+
+/// What came of it.
+pub struct Answer {
+    /// What the schedule goes by.
+    pub outcome: Outcome,
+    /// The HTTP status, if there was one, whatever happened afterwards.
+    pub status: Option<u16>,
+    /// What went wrong, for the merchant.
+    pub error: Option<String>,
+    /// The beginning of the answer as printable text, if there was an answer.
+    pub excerpt: Option<String>,
+}
+
+/// Posts messages over pooled connections.
+pub struct Poster {
+    public: Client,
+    // A client of its own, and with it a pool of its own: a connection that was made under the laxer
+    // rule must never be used for an endpoint under the strict one.
+    loopback: Option<Client>,
+    attempt_timeout: Duration,
+}
+
+impl Poster {
+    /// `allow_loopback` lets test endpoints be on the machine itself; `attempt_timeout` is for the
+    /// whole of an attempt. Fails if no HTTP client can be made.
+    pub fn new(allow_loopback: bool, attempt_timeout: Duration) -> Result<Poster, reqwest::Error> {
+        // Another part of the process may have chosen the provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Ok(Poster {
+            public: client(false)?,
+            loopback: allow_loopback.then(|| client(true)).transpose()?,
+            attempt_timeout,
+        })
+    }
+
+    /// Makes one attempt. It always ends within the time limit.
+    pub async fn post(&self, message: Message<'_>) -> Answer {
+        let mut status = None;
+        let mut read = Vec::new();
+        let now = message.now;
+        let exchange = self.exchange(message, &mut status, &mut read);
+        let result = tokio::time::timeout(self.attempt_timeout, exchange).await;
+        let (outcome, error) = match (result, status) {
+            (Ok(Ok(retry_after)), Some(status)) => {
+                let outcome = Outcome::Answered {
+                    status,
+                    retry_after_seconds: retry_after.and_then(|value| retry_after_seconds(&value, now)),
+                };
+                let error = (!outcome.is_delivered()).then(|| refusal(status));
+                (outcome, error)
+            }
+            (Ok(Err(error)), _) if !error.is_timeout() => (Outcome::Failed, Some(explain(&error))),
+            (Ok(Err(error)), _) if error.is_connect() => {
+                (Outcome::TimedOut, Some(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())))
+            }
+            (Ok(Err(_)), _) => (Outcome::TimedOut, Some("the connection timed out".to_owned())),
+            (Ok(Ok(_)) | Err(_), _) => {
+                (Outcome::TimedOut, Some(format!("no complete answer within {} s", self.attempt_timeout.as_secs())))
+            }
+        };
+        Answer { outcome, status, error, excerpt: status.map(|_| excerpt(&read)) }
+    }
+
+    /// Leaves what it has learned in `status` and `read` even when it is cut off. Returns the text of
+    /// `Retry-After`.
+    async fn exchange(
+        &self,
+        message: Message<'_>,
+        status: &mut Option<u16>,
+        read: &mut Vec<u8>,
+    ) -> Result<Option<String>, reqwest::Error> {
+        let client = match &self.loopback {
+            Some(client) if message.may_be_loopback => client,
+            _ => &self.public,
+        };
+        let timestamp = message.now.timestamp();
+        let stripe = stripe_signature_header(message.secrets, timestamp, message.body);
+        let standard = standard_webhooks_signature(message.secrets, message.event_id, timestamp, message.body);
+        let mut response = client
+            .post(message.url.clone())
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .header(ACCEPT_ENCODING, "identity")
+            .header(USER_AGENT, SENDER)
+            .header("stripe-signature", stripe)
+            .header("webhook-id", message.event_id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", standard)
+            .body(message.body.to_owned())
+            .send()
+            .await?;
+        *status = Some(response.status().as_u16());
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok().map(str::to_owned));
+        let mut total = 0_usize;
+        while let Some(chunk) = response.chunk().await? {
+            total = total.saturating_add(chunk.len());
+            let kept = chunk.len().min(EXCERPT_BYTES_MAX - read.len());
+            read.extend_from_slice(&chunk[..kept]);
+            if total >= ANSWER_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(retry_after)
+    }
+}
+
+fn client(allow_loopback: bool) -> Result<Client, reqwest::Error> {
+    let builder = || {
+        Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            // One connection for each attempt in flight: an answer that never ends stalls nobody else.
+            .http1_only()
+            .https_only(!allow_loopback)
+            .dns_resolver(Arc::new(VettedResolver::new(allow_loopback)))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
+    };
+    builder().build().or_else(|error| {
+        // A bare container has no root certificates. That must not keep the process from starting:
+        // trusting nobody, it still reaches receivers over http on the machine itself.
+        tracing::error!(
+            cause = explain(&error),
+            "webhooks over https will fail: TLS could not be set up; are root certificates installed?"
+        );
+        builder().tls_certs_only([]).build()
+    })
+}
+
+fn refusal(status: u16) -> String {
+    match status {
+        300..=399 => format!("answered {status}; redirects are not followed"),
+        410 => "answered 410: the endpoint is gone and was disabled".to_owned(),
+        _ => format!("answered {status}"),
+    }
+}
+
+/// The last link of the error's chain says what happened; those before it say where.
+fn explain(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    let mut text = "the request could not be made".to_owned();
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    let stage = match error {
+        _ if error.is_builder() => "",
+        _ if error.is_connect() => "no connection: ",
+        _ => "no complete answer: ",
+    };
+    printable(&format!("{stage}{text}"), ERROR_BYTES_MAX)
+}
+
+fn excerpt(read: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(read), EXCERPT_BYTES_MAX)
+}
+
+/// Text without control characters (PostgreSQL takes no NUL, terminals take too much), line ends and
+/// tabs turned into spaces, cut to `bytes_max` at a character's edge.
+fn printable(text: &str, bytes_max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(bytes_max));
+    for character in text.chars() {
+        let character = if matches!(character, '\n' | '\t') { ' ' } else { character };
+        if character.is_control() {
+            continue;
+        }
+        if out.len() + character.len_utf8() > bytes_max {
+            break;
+        }
+        out.push(character);
+    }
+    out
+}

@@ -1,0 +1,93 @@
+//! The loop round `ops::sweep`: a beat every half second, and rarer work on every so many beats.
+//!
+//! The rule: one failing piece does not keep the others from running, and a beat that finds a full
+//! batch goes on at once. The beat is short because the event of an expiry is due within two seconds
+//! of the deadline.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::ops::{payments, sweep};
+
+/// Between two looks for due sessions.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// Between two samples of the database's clock.
+const CLOCK_EVERY: Duration = Duration::from_secs(30);
+
+/// Between two rounds of throwing old things away and making partitions ahead.
+const TIDY_EVERY: Duration = Duration::from_secs(300);
+
+/// Between two cleanings of the vault, whose cards live a minute.
+const VAULT_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs until `shutdown`.
+pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let start = Instant::now();
+    let (mut clock_at, mut tidy_at, mut vault_at) = (start + CLOCK_EVERY, start, start);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        expire(&app, &shutdown).await;
+        if let Err(error) = payments::look_up_doubts(&app).await {
+            tracing::error!(error = ?error, "charges in doubt could not be read; the next beat tries again");
+        }
+        let now = Instant::now();
+        if now >= vault_at {
+            app.vault.forget_expired();
+            observe_process(&app);
+            vault_at = now + VAULT_EVERY;
+        }
+        if now >= clock_at {
+            if let Err(error) = sweep::set_clock(&app).await {
+                tracing::warn!(error = ?error, "the database's clock could not be read; the last sample runs on");
+            }
+            clock_at = now + CLOCK_EVERY;
+        }
+        if now >= tidy_at {
+            if let Err(error) = sweep::tidy(&app).await {
+                tracing::error!(error = ?error, "old rows could not be thrown away; the next round tries again");
+            }
+            tidy_at = now + TIDY_EVERY;
+        }
+    }
+}
+
+async fn expire(app: &App, shutdown: &CancellationToken) {
+    loop {
+        match sweep::expire_due(app).await {
+            Ok(ended) if sweep::was_full(ended) && !shutdown.is_cancelled() => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::error!(error = ?error, "sessions past their deadline could not be ended; the next beat tries again");
+                return;
+            }
+        }
+    }
+}
+
+fn observe_process(app: &App) {
+    let (open, idle) = app.store.pool_connections();
+    let busy = open.saturating_sub(u32::try_from(idle).unwrap_or(u32::MAX));
+    metrics::gauge!("checkstand_database_pool_connections", "state" => "busy").set(f64::from(busy));
+    metrics::gauge!("checkstand_database_pool_connections", "state" => "idle").set(f64::from(open - busy));
+    if let Some(bytes) = resident_bytes() {
+        metrics::gauge!("checkstand_process_resident_bytes").set(bytes);
+    }
+}
+
+/// Resident memory as Linux tells it; nothing elsewhere.
+fn resident_bytes() -> Option<f64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u32 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    let page_bytes: u32 = 4096;
+    Some(u64::from(pages).saturating_mul(u64::from(page_bytes)) as f64)
+}

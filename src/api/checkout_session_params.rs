@@ -146,6 +146,7 @@ pub struct OnlyOff {
 /// Parameters of a new checkout session.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some parameters only have to decode: what they may say changes nothing")]
 pub struct CreateCheckoutSession {
     /// `payment`, the default.
     pub mode: Option<Mode>,
@@ -230,6 +231,7 @@ pub struct LineItemParam {
 /// A price made for this session.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some parameters only have to decode: what they may say changes nothing")]
 pub struct PriceData {
     /// ISO 4217 code.
     pub currency: String,
@@ -258,6 +260,7 @@ pub enum TaxBehavior {
 /// A product made for this session.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some parameters only have to decode: what they may say changes nothing")]
 pub struct ProductData {
     /// Shown to the payer.
     pub name: String,
@@ -276,6 +279,7 @@ pub struct ProductData {
 /// What the payment carries.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some parameters only have to decode: what they may say changes nothing")]
 pub struct PaymentIntentData {
     /// Only at once.
     pub capture_method: Option<CaptureMethod>,

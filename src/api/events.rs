@@ -21,6 +21,7 @@ const TYPES_MAX: usize = 20;
 /// What a list of events may be narrowed to.
 #[derive(Deserialize, IntoParams, Debug)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some parameters only have to decode: what they may say changes nothing")]
 pub struct ListEvents {
     /// One type, or a family such as `checkout.session.*`.
     #[serde(rename = "type")]

@@ -1,7 +1,5 @@
 //! `/v1/webhook_endpoints`.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -26,6 +24,7 @@ const DESCRIPTION_CHARS_MAX: usize = 5000;
 /// A webhook endpoint to make.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some parameters only have to decode: what they may say changes nothing")]
 pub struct CreateWebhookEndpoint {
     /// Where deliveries go: https, and in test mode http on this machine where the gateway allows it.
     pub url: String,
@@ -35,7 +34,7 @@ pub struct CreateWebhookEndpoint {
     pub description: Option<String>,
     /// The merchant's own data.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub metadata: MetadataParam,
     /// Taken and handed back; every version gets the same shapes.
     pub api_version: Option<String>,
@@ -48,6 +47,7 @@ pub struct CreateWebhookEndpoint {
 /// What may be changed of an endpoint.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some parameters only have to decode: what they may say changes nothing")]
 pub struct UpdateWebhookEndpoint {
     /// Where deliveries go.
     pub url: Option<String>,
@@ -61,7 +61,7 @@ pub struct UpdateWebhookEndpoint {
     pub disabled: Option<bool>,
     /// Given keys are set, empty ones deleted, an empty value clears all.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub metadata: MetadataParam,
     /// Paths to expand; there is nothing to expand.
     pub expand: Option<Vec<String>>,

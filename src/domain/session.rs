@@ -466,7 +466,9 @@ mod tests {
                 let now = at(second);
                 let payer = Payer { email: "a@b.example".into(), name: "A".into() };
                 let mut row = |request: &str, outcome: String| {
-                    table.push_str(&format!("{} {second} {request}: {outcome}\n", state.name().as_str()));
+                    let row = format!("{} {second} {request}: {outcome}", state.name().as_str());
+                    table.push_str(row.trim_end());
+                    table.push('\n');
                 };
                 let show = |result: Result<Transition, Refusal>| match result {
                     Ok((next, events)) => format!(

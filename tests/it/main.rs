@@ -1,1 +1,12 @@
-//! it
+//! Black-box stories: a real database each, real sockets, the gateway as its users meet it.
+//!
+//! One binary, a file a feature. `world` starts the gateway, and three actors with verbs use it:
+//! `merchant` calls the API, `payer` fills in pages, `receiver` takes webhooks. Time is moved, never
+//! waited for.
+
+mod merchant;
+mod payer;
+mod receiver;
+mod world;
+
+mod first_payment;

@@ -1,0 +1,251 @@
+//! A world for one story: a database of its own, a gateway on a free port, actors to use it.
+//!
+//! One PostgreSQL is started for the whole run, with fsync off and on a memory disk where there is
+//! one, and one migrated template is copied for each story.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use checkstand::app::App;
+use checkstand::config::Config;
+use checkstand::dev::postgres::{EmbeddedOptions, EmbeddedPostgres, Purpose, disposable_data_dir, remove_data_at_exit};
+use checkstand::domain::api_key::SecretKey;
+use checkstand::gateway::{Gateway, Roles, bind};
+use checkstand::ops::merchants::{self, NewKey, NewMerchant};
+use checkstand::providers::simulator_faults::SimulatorBehaviour;
+use checkstand::server;
+use checkstand::store::Store;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::merchant::Merchant;
+use crate::payer::Payer;
+use crate::receiver::Receiver;
+
+/// Sessions that the shared server accepts: stories run in parallel, each with replicas and pools.
+const DATABASE_SESSIONS_MAX: u32 = 400;
+
+/// Connections of one gateway in a story.
+const GATEWAY_CONNECTIONS_MAX: u32 = 12;
+
+const TEMPLATE: &str = "template_migrated";
+
+static SERVER: OnceCell<EmbeddedPostgres> = OnceCell::const_new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+async fn server() -> &'static EmbeddedPostgres {
+    SERVER
+        .get_or_init(|| async {
+            let data_dir = disposable_data_dir(Path::new(env!("CARGO_TARGET_TMPDIR")));
+            let options =
+                EmbeddedOptions { data_dir, purpose: Purpose::Disposable, max_connections: DATABASE_SESSIONS_MAX };
+            let server = tokio::task::spawn_blocking(|| EmbeddedPostgres::start(options))
+                .await
+                .expect("the starting thread lives")
+                .expect("PostgreSQL starts; run scripts/install-prerequisites test");
+            remove_data_at_exit(&server);
+            execute(&server.url("checkstand"), &format!("create database {TEMPLATE}")).await;
+            let store = Store::connect(&server.url(TEMPLATE), 1).await.expect("the template opens");
+            store.migrate().await.expect("the migrations run");
+            store.close().await;
+            execute(
+                &server.url("checkstand"),
+                &format!("alter database {TEMPLATE} is_template true allow_connections false"),
+            )
+            .await;
+            server
+        })
+        .await
+}
+
+async fn execute(url: &str, sql: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("the server answers");
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect(sql);
+    connection.close().await.expect("the connection closes");
+}
+
+/// One gateway process, as far as the story can tell.
+pub struct Replica {
+    pub base: String,
+    pub app: Arc<App>,
+    pub simulator: SimulatorBehaviour,
+    shutdown: CancellationToken,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Replica {
+    /// Stops it in order, as SIGTERM does.
+    pub async fn stop(&mut self) {
+        self.shutdown.cancel();
+        if let Some(serving) = self.serving.take() {
+            serving.await.expect("the gateway stops in order");
+        }
+    }
+}
+
+/// A database and the gateways that share it.
+pub struct World {
+    database: String,
+    pub replicas: Vec<Replica>,
+    secret_key: String,
+    options: WorldOptions,
+}
+
+/// What a story may want different.
+#[derive(Clone)]
+pub struct WorldOptions {
+    /// Gateways on the one database.
+    pub replicas: usize,
+    /// Whether they run the worker.
+    pub worker: bool,
+    /// Further settings, as environment variables without their prefix.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self { replicas: 1, worker: true, settings: Vec::new() }
+    }
+}
+
+impl World {
+    /// One gateway with its worker.
+    pub async fn start() -> Self {
+        Self::with(WorldOptions::default()).await
+    }
+
+    pub async fn with(options: WorldOptions) -> Self {
+        let server = server().await;
+        let number = DATABASES.fetch_add(1, Ordering::Relaxed);
+        let database = format!("story_{number}");
+        let sql = format!("create database {database} template {TEMPLATE} strategy file_copy");
+        execute(&server.url("checkstand"), &sql).await;
+        let secret_key = STANDARD.encode(rand::random::<[u8; 32]>());
+        let mut world = Self { database, replicas: Vec::new(), secret_key, options };
+        for _ in 0..world.options.replicas {
+            world.add_replica().await;
+        }
+        world
+    }
+
+    /// Starts one more gateway on the same database.
+    pub async fn add_replica(&mut self) {
+        let worker = self.options.worker;
+        self.add_replica_with(worker).await;
+    }
+
+    pub async fn add_replica_with(&mut self, worker: bool) {
+        let (listener, address) = bind("127.0.0.1:0").await.expect("a free port");
+        let mut variables = vec![
+            ("CHECKSTAND_LISTEN".to_owned(), address.to_string()),
+            ("DATABASE_URL".to_owned(), self.database_url().await),
+            ("CHECKSTAND_SECRET_KEYS".to_owned(), self.secret_key.clone()),
+            ("CHECKSTAND_LOOPBACK_WEBHOOKS".to_owned(), "true".to_owned()),
+            ("CHECKSTAND_DATABASE_CONNECTIONS_MAX".to_owned(), GATEWAY_CONNECTIONS_MAX.to_string()),
+        ];
+        for (name, value) in &self.options.settings {
+            variables.push((format!("CHECKSTAND_{name}"), value.clone()));
+        }
+        let mut config = Config::read(None, variables).expect("the settings are fine");
+        config.receipts = true;
+        let limits = config.server_limits();
+        let gateway = Gateway::open(config, Roles { worker }).await.expect("the gateway starts");
+        let app = Arc::clone(&gateway.app);
+        let simulator = gateway.simulator.clone();
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        let serving = tokio::spawn(async move {
+            server::serve(listener, gateway.router(), limits, stop).await;
+            gateway.stop().await;
+        });
+        let base = format!("http://{address}");
+        self.replicas.push(Replica { base, app, simulator, shutdown, serving: Some(serving) });
+    }
+
+    /// The first gateway's address.
+    pub fn base(&self) -> &str {
+        &self.replicas[0].base
+    }
+
+    /// The first gateway's application, for moving time and looking inside.
+    pub fn app(&self) -> &Arc<App> {
+        &self.replicas[0].app
+    }
+
+    pub async fn database_url(&self) -> String {
+        server().await.url(&self.database)
+    }
+
+    /// A connection to the story's database, to see what is really there.
+    pub async fn database(&self) -> PgConnection {
+        PgConnection::connect(&self.database_url().await).await.expect("the database answers")
+    }
+
+    /// One number from the database.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        let mut connection = self.database().await;
+        let count: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect(sql);
+        connection.close().await.expect("closes");
+        count
+    }
+
+    /// Moves every gateway's clock forward.
+    pub fn advance(&self, by: chrono::Duration) {
+        for replica in &self.replicas {
+            replica.app.clock.advance(by);
+        }
+    }
+
+    /// A merchant with a test key, and `https://shop.example` and this machine on his allow-list.
+    pub async fn merchant(&self) -> Merchant {
+        self.merchant_with_mode(false).await
+    }
+
+    pub async fn merchant_with_mode(&self, livemode: bool) -> Merchant {
+        let app = self.app();
+        let new = NewMerchant {
+            id: None,
+            name: "Corner Coffee".to_owned(),
+            support_email: Some("help@corner-coffee.example".to_owned()),
+            accent_color: Some("#1f6f54".to_owned()),
+        };
+        let row = merchants::create(app, new).await.expect("a merchant");
+        let merchant_id = merchants::find(app, &row.id).await.expect("the merchant");
+        let key = SecretKey::generate(livemode);
+        let new_key = NewKey { merchant_id, name: "test".to_owned(), loopback_only: false, expires_at: None };
+        let stored = merchants::store_key(app, &key, new_key).await.expect("a key");
+        let merchant = Merchant::new(self.base(), key.expose(), &row.id, &stored.id);
+        merchant.post("/v1/redirect_urls", &[("url", "https://shop.example")]).await.ok();
+        if !livemode {
+            merchant.post("/v1/redirect_urls", &[("url", "http://127.0.0.1:*")]).await.ok();
+        }
+        merchant
+    }
+
+    /// A browser without JavaScript at the first gateway.
+    pub fn payer(&self) -> Payer {
+        Payer::new(self.base())
+    }
+
+    /// A merchant's webhook endpoint that records what arrives, registered for every event.
+    pub async fn receiver(&self, merchant: &Merchant) -> Receiver {
+        let mut receiver = Receiver::start().await;
+        receiver.register(merchant, &["*"]).await;
+        receiver
+    }
+
+    /// Stops the gateways in order and drops the database. A story that fails keeps its database for
+    /// a look, as long as the run lasts.
+    pub async fn end(mut self) {
+        for replica in &mut self.replicas {
+            replica.stop().await;
+        }
+        let server = server().await;
+        execute(&server.url("checkstand"), &format!("drop database {} with (force)", self.database)).await;
+    }
+}

@@ -20,7 +20,7 @@ const DEFAULTS: &str = include_str!("../config/default.toml");
 const PREFIX: &str = "CHECKSTAND_";
 
 /// Variables with our prefix that are no settings: where programs and data are.
-const OTHER_VARIABLES: [&str; 4] = ["PG_BIN", "DATA_DIR", "CONFIG", "PYTHON"];
+const OTHER_VARIABLES: [&str; 5] = ["PG_BIN", "DATA_DIR", "CONFIG", "PYTHON", "WRITE_REFERENCE"];
 
 /// Shortest time that answers to idempotent requests are kept: what the API promises.
 const IDEMPOTENCY_RETENTION_HOURS_MIN: u32 = 24;

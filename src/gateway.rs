@@ -126,6 +126,7 @@ impl Gateway {
             .route("/readyz", get(readyz).with_state(Arc::clone(app)))
             .route("/metrics", get(metrics))
             .route("/openapi.json", get(api::serve_openapi).with_state(document))
+            .merge(api::reference::router())
             .layer(from_fn_with_state(Door::Operations, observe));
         let unknown = Arc::clone(app);
         Router::new()

@@ -6,6 +6,8 @@
 mod catalogue;
 mod log_lines;
 mod masking;
+#[cfg(test)]
+mod reference_tests;
 
 use std::time::Instant;
 

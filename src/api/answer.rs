@@ -12,14 +12,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::params::ParamError;
+use super::reference::ERRORS_PATH;
 use crate::error::Error;
 use crate::headers::api_headers;
 use crate::ops::replay::Answer;
 use crate::telemetry::RequestId;
 use crate::wire::error::{ErrorBody, ErrorEnvelope};
-
-/// Where codes are explained: a page in the project's own documentation.
-const CODES_PATH: &str = "docs/errors.md";
 
 /// A failure on its way out.
 #[derive(Debug)]
@@ -30,7 +28,7 @@ pub struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: Option<&'static str>, message: String) -> Self {
-        let doc_url = code.map(|code| format!("{CODES_PATH}#{code}"));
+        let doc_url = code.map(|code| format!("{ERRORS_PATH}#{code}"));
         Self { status, body: ErrorBody { kind, code, message, param: None, doc_url, request_id: None } }
     }
 

@@ -17,6 +17,7 @@ mod params_form;
 mod params_reader;
 mod payment_intents;
 mod redirect_urls;
+pub mod reference;
 mod webhook_endpoints;
 
 use std::sync::Arc;

@@ -5,11 +5,13 @@
 //! The rule: the gateway that runs here is the one that runs in production; nothing in it knows that
 //! it is being developed against.
 
-//mod inbox;
-//mod mailbox;
+mod inbox;
+mod mailbox;
+mod page;
 pub mod postgres;
 mod seed;
-//mod shop;
+mod shop;
+mod shop_client;
 mod tools;
 
 use std::fs;
@@ -101,6 +103,7 @@ pub async fn run(options: DevOptions, config_file: Option<PathBuf>) -> Result<()
     let gateway = Gateway::open(config, Roles { worker: true }).await?;
     let seeded = seed::seed(&gateway.app, &tools_base).await?;
     let pool = gateway.app.store.pool().clone();
+    let app = Arc::clone(&gateway.app);
     let tools = tools::router(ToolsOptions {
         api_base: gateway.app.settings.public_url.clone(),
         tools_base: tools_base.clone(),
@@ -110,6 +113,7 @@ pub async fn run(options: DevOptions, config_file: Option<PathBuf>) -> Result<()
             let pool = pool.clone();
             Box::pin(async move { store::mails::list(&pool, MAILS_SHOWN_MAX).await })
         }),
+        now: Arc::new(move || app.clock.now()),
     });
     print_welcome(&gateway.app.settings.public_url, &tools_base, &seeded.secret_key, &seeded.sample_url, &data_dir);
 

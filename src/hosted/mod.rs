@@ -26,7 +26,7 @@ use self::page::Pages;
 use self::views::MessageKind;
 use crate::app::App;
 use crate::headers::CSP_REPORT_PATH;
-use crate::telemetry::{Door, observe};
+use crate::telemetry::{self, Door, observe};
 
 /// The door.
 pub fn router(app: Arc<App>) -> Router {
@@ -64,6 +64,6 @@ async fn catch_panic(pages: axum::extract::State<Pages>, request: Request, next:
 /// token included, so it is counted and thrown away unread.
 async fn csp_report(method: Method) -> Response {
     debug_assert_eq!(method, Method::POST);
-    metrics::counter!("checkstand_csp_reports_total").increment(1);
+    metrics::counter!(telemetry::CSP_REPORTS_TOTAL).increment(1);
     StatusCode::NO_CONTENT.into_response()
 }

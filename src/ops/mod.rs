@@ -23,6 +23,7 @@ use crate::domain::id::{EventId, MerchantId};
 use crate::domain::session::{Session, SessionEvent};
 use crate::error::{Error, Result};
 use crate::store::outbox::NewEvent;
+use crate::telemetry;
 use crate::wire::Expand;
 use crate::wire::checkout_session::CheckoutSession;
 use crate::wire::event::{EventBody, EventRequest};
@@ -85,6 +86,6 @@ pub fn session_events(
 /// Counts sessions that ended, for the metrics.
 pub(crate) fn count_ended(session: &Session) {
     if session.state.ended_at().is_some() {
-        metrics::counter!("checkstand_sessions_ended_total", "state" => session.state.name().as_str()).increment(1);
+        metrics::counter!(telemetry::SESSIONS_ENDED_TOTAL, "state" => session.state.name().as_str()).increment(1);
     }
 }

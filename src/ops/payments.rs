@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::mailer;
 use crate::providers::{CHARGE_TIMEOUT, ChargeRequest, LookUp, Provider, Report, Reversal};
 use crate::store;
+use crate::telemetry;
 use crate::vault::{EnteredCard, KeptCard};
 use crate::wire::Expand;
 use crate::wire::event::EventRequest;
@@ -250,8 +251,7 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
     app.store.commit(transaction).await?;
     app.hand_over(outgoing);
     let word = if state == ChargeState::Succeeded { "succeeded" } else { "declined" };
-    metrics::counter!("checkstand_charges_total", "provider" => charge.provider.clone(), "outcome" => word)
-        .increment(1);
+    metrics::counter!(telemetry::CHARGES_TOTAL, "provider" => charge.provider.clone(), "outcome" => word).increment(1);
     Ok(outcome(&Charge { state, ..charge }))
 }
 
@@ -291,7 +291,7 @@ async fn doubt(app: &App, charge: &Charge, detail: &str, now: DateTime<Utc>) -> 
     }
     tracing::warn!(charge = %charge.id, provider = charge.provider, detail,
         "the outcome of a charge is unknown; the provider will be asked again by its id");
-    metrics::counter!("checkstand_charges_total", "provider" => charge.provider.clone(), "outcome" => "unknown")
+    metrics::counter!(telemetry::CHARGES_TOTAL, "provider" => charge.provider.clone(), "outcome" => "unknown")
         .increment(1);
     store::payments::look_up_soon(app.store.pool(), &charge.id, next_look_up(now, 1)).await?;
     Ok(Try::InDoubt)

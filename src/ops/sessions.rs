@@ -18,6 +18,7 @@ use crate::domain::{payment, refusal::Refusal};
 use crate::error::{Error, Result};
 use crate::store::sessions::{Created, Creation, Filter, PageSession};
 use crate::store::{self, Page};
+use crate::telemetry;
 use crate::wire::checkout_session::CheckoutSession;
 use crate::wire::event::EventRequest;
 use crate::wire::line_item::LineItem;
@@ -96,7 +97,7 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
     drop(connection);
     match created.map_err(|error| in_use(error, write))?.pop() {
         Some(Created::Done(outgoing)) => {
-            metrics::counter!("checkstand_sessions_created_total").increment(1);
+            metrics::counter!(telemetry::SESSIONS_CREATED_TOTAL).increment(1);
             app.hand_over(outgoing);
             Ok(answer)
         }

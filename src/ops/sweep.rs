@@ -12,6 +12,12 @@ use crate::wire::event::EventRequest;
 /// Sessions expired in one transaction: large enough to be cheap, small enough to be short.
 const SESSIONS_PER_ROUND: i64 = 500;
 
+/// A session this far past its deadline has been missed by several rounds.
+const OVERDUE_AFTER: chrono::Duration = chrono::Duration::seconds(5);
+
+/// Overdue sessions counted; more are as bad.
+const OVERDUE_COUNTED_MAX: i64 = 1_000;
+
 /// Rows pruned in one statement.
 const PRUNED_PER_ROUND: i64 = 5_000;
 
@@ -43,6 +49,14 @@ pub async fn expire_due(app: &App) -> Result<usize> {
     app.hand_over(outgoing);
     sessions.iter().for_each(super::count_ended);
     Ok(sessions.len())
+}
+
+/// Counts sessions that should have been ended some rounds ago, at most a thousand.
+///
+/// # Errors
+/// The database's.
+pub async fn count_overdue(app: &App) -> Result<u32> {
+    store::sessions::count_due(app.store.pool(), app.clock.now() - OVERDUE_AFTER, OVERDUE_COUNTED_MAX).await
 }
 
 /// Whether a round of [`expire_due`] was full.

@@ -49,7 +49,7 @@ impl Simulator {
         let card = self.vault.take(&request.token);
         let charge_id = request.charge_id.as_str();
         if request.livemode {
-            tracing::error!(charge_id, "a live charge was sent to the simulator and refused");
+            tracing::error!(charge = charge_id, "a live charge was sent to the simulator and refused");
             return Report::Declined { reason: DeclineReason::ProcessingError, reference: None };
         }
         let earlier = match self.ledger.find(charge_id).await {
@@ -78,7 +78,7 @@ impl Simulator {
             }
         };
         if !entry.is_for(request.money) {
-            tracing::error!(charge_id, "a charge id was used again for other money");
+            tracing::error!(charge = charge_id, "a charge id was used again for other money");
             let detail = "this charge id was used before for other money; a person must look";
             return Report::Unknown { detail: detail.to_owned() };
         }
@@ -145,7 +145,7 @@ impl Provider for Simulator {
             Ok(Some(entry)) => LookUp::Found(entry.report()),
             Ok(None) => LookUp::NotFound,
             Err(error) => {
-                tracing::warn!(charge_id, %error, "the simulator's books cannot be read");
+                tracing::warn!(charge = charge_id, %error, "the simulator's books cannot be read");
                 LookUp::Unknown
             }
         }
@@ -178,6 +178,6 @@ fn new_reference(prefix: &str) -> String {
 
 /// Says so in the log, and what to put into the report.
 fn books_unreachable(charge_id: &str, error: &sqlx::Error) -> String {
-    tracing::warn!(charge_id, %error, "the simulator's books cannot be written or read");
+    tracing::warn!(charge = charge_id, %error, "the simulator's books cannot be written or read");
     format!("the simulator's books cannot be written or read: {error}")
 }

@@ -281,14 +281,19 @@ pub async fn lock_due(connection: &mut Connection, now: DateTime<Utc>, limit: i6
     rows.iter().map(to_session).collect()
 }
 
-/// When the next open session comes due; `None` when none is open.
+/// Counts open sessions whose deadline was at `moment` or before, at most `limit`.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn next_deadline(pool: &PgPool) -> Result<Option<DateTime<Utc>>> {
-    let (next,): (Option<DateTime<Utc>>,) =
-        sqlx::query_as("select min(expires_at) from checkout_session where state = 'pending'").fetch_one(pool).await?;
-    Ok(next)
+pub async fn count_due(pool: &PgPool, moment: DateTime<Utc>, limit: i64) -> Result<u32> {
+    let count: i64 = sqlx::query_scalar(
+        "select count(*) from (select 1 from checkout_session where state = 'pending' and expires_at <= $1 limit $2) s",
+    )
+    .bind(moment)
+    .bind(limit)
+    .fetch_one(pool)
+    .await?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// Writes back what a session's transitions can change. The caller holds the row's lock.

@@ -81,17 +81,29 @@ metric_names! {
     CHARGES_TOTAL = "checkstand_charges_total", Counter, ["provider", "outcome"],
         "Charges a provider was asked for, by what came of it.";
     WEBHOOK_ATTEMPTS_TOTAL = "checkstand_webhook_attempts_total", Counter, ["outcome"],
-        "Attempts to deliver an event to an endpoint, by what came of it.";
+        "Attempts to deliver an event to an endpoint, by what came of it: delivered, retry, dead.";
     WEBHOOK_ATTEMPT_DURATION_SECONDS = "checkstand_webhook_attempt_duration_seconds", Histogram, [],
         "Time one delivery attempt took, failed ones included.";
-    WEBHOOK_QUEUE_DUE = "checkstand_webhook_queue_due", Gauge, [],
-        "Deliveries that should have been tried by now. Near zero when healthy.";
+    WEBHOOK_IN_FLIGHT = "checkstand_webhook_in_flight", Gauge, [],
+        "Delivery attempts that this process has under way now.";
+    WEBHOOK_WAITING = "checkstand_webhook_waiting", Gauge, [],
+        "Deliveries that this process holds in memory and has not started.";
+    WEBHOOK_OWED = "checkstand_webhook_owed", Gauge, [],
+        "Deliveries owed by all processes, whenever they are due; dead ones are not counted.";
     WEBHOOK_OLDEST_DUE_SECONDS = "checkstand_webhook_oldest_due_seconds", Gauge, [],
-        "How long the oldest due delivery has been waiting.";
+        "How long the oldest due delivery of an enabled endpoint has been waiting, throttled ones included.";
+    WEBHOOK_ENDPOINTS_DISABLED_TOTAL = "checkstand_webhook_endpoints_disabled_total", Counter, [],
+        "Endpoints that were disabled because they answered 410.";
+    WEBHOOK_STALE_RESULTS_TOTAL = "checkstand_webhook_stale_results_total", Counter, [],
+        "Results that were dropped because somebody else had taken the delivery over. Growth means that leases run out.";
+    WEBHOOK_RELEASED_TOTAL = "checkstand_webhook_released_total", Counter, ["reason"],
+        "Deliveries that this process gave back without an attempt, by why.";
+    CSP_REPORTS_TOTAL = "checkstand_csp_reports_total", Counter, [],
+        "Reports of browsers that something on a payer's page was blocked. More than a trickle: look at the pages.";
     SESSIONS_OVERDUE = "checkstand_sessions_overdue", Gauge, [],
-        "Sessions past their expiry time that are not closed yet. Growth means that the worker is down.";
+        "Sessions more than a few seconds past their deadline that have not ended. Above zero for long: the worker is down.";
     DATABASE_POOL_CONNECTIONS = "checkstand_database_pool_connections", Gauge, ["state"],
-        "Database connections of this process: idle or in_use.";
+        "Database connections of this process: idle or busy.";
     LOG_LINES_DROPPED_TOTAL = "checkstand_log_lines_dropped_total", Counter, [],
         "Log lines thrown away because whoever reads the log was too slow.";
     PROCESS_RESIDENT_BYTES = "checkstand_process_resident_bytes", Gauge, [],
@@ -136,6 +148,28 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "location", meaning: "File and line of a panic." },
     LogField { name: "panic", meaning: "The first 200 characters of a panic's message." },
     LogField { name: "thread", meaning: "The name of the thread that panicked." },
+    LogField { name: "cause", meaning: "What lies behind an error, in the words of the library." },
+    LogField { name: "inside", meaning: "The half of a failure that the caller is not shown." },
+    LogField { name: "session", meaning: "The id of a checkout session." },
+    LogField { name: "charge", meaning: "The id of a charge." },
+    LogField { name: "state", meaning: "Where the object stood." },
+    LogField { name: "provider", meaning: "The name of the payment provider." },
+    LogField { name: "reference", meaning: "The provider's own id of a charge or reversal." },
+    LogField { name: "detail", meaning: "What the provider's side said or did." },
+    LogField { name: "event_id", meaning: "The id of an event." },
+    LogField { name: "endpoint_id", meaning: "The id of a webhook endpoint." },
+    LogField { name: "host", meaning: "The host of a webhook endpoint's URL." },
+    LogField { name: "address", meaning: "A resolved address, or the one that the service listens on." },
+    LogField { name: "interrupted", meaning: "Deliveries whose attempt was cut off by the stop." },
+    LogField { name: "unstarted", meaning: "Deliveries that were given back without an attempt." },
+    LogField { name: "marks", meaning: "Results of deliveries that wait to be written." },
+    LogField { name: "rows", meaning: "Rows that a write was about." },
+    LogField { name: "stale", meaning: "Results that came after somebody else had taken the delivery over." },
+    LogField { name: "public_url", meaning: "The origin under which payers reach the gateway." },
+    LogField { name: "roles", meaning: "What the process does: serve, worker." },
+    LogField { name: "version", meaning: "The version of the program." },
+    LogField { name: "signal", meaning: "The signal that asked the process to stop." },
+    LogField { name: "partition", meaning: "The name of a daily partition." },
 ];
 
 /// Upper bounds of the duration histograms. Fine between 1 and 100 ms, where an answer belongs; up to 30 s, where every wait is

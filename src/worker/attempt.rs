@@ -15,6 +15,7 @@ use crate::domain::delivery::{JITTER_PER_MILLE_MAX, Mode, Next, Outcome, next_at
 use crate::domain::signature::SigningSecret;
 use crate::store::delivery_queue::{self, Failure, Finished, Pool, Release, Verdict, is_passing};
 use crate::store::outbox::Outgoing;
+use crate::telemetry;
 use crate::worker::deliver::{ClockFn, OpenSecretFn};
 use crate::worker::lanes::Showing;
 use crate::worker::ledger::Releases;
@@ -152,7 +153,7 @@ impl Attempts {
         }
         let answer = self.post(item, &settings).await;
         let took = started.elapsed();
-        metrics::histogram!("checkstand_webhook_attempt_seconds").record(took);
+        metrics::histogram!(telemetry::WEBHOOK_ATTEMPT_DURATION_SECONDS).record(took);
         if answer.outcome.is_gone() {
             self.disable(item, &settings).await;
         }
@@ -268,7 +269,7 @@ impl Attempts {
         self.settings.forget(&item.endpoint_id);
         match done {
             Ok(true) => {
-                metrics::counter!("checkstand_webhook_endpoints_disabled_total").increment(1);
+                metrics::counter!(telemetry::WEBHOOK_ENDPOINTS_DISABLED_TOTAL).increment(1);
                 tracing::warn!(endpoint_id = item.endpoint_id, "a webhook endpoint answered 410 Gone and was disabled");
             }
             Ok(false) => {}

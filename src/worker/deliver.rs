@@ -6,10 +6,10 @@
 //!
 //! Metrics:
 //! - `checkstand_webhook_attempts_total{outcome}`: attempts by `delivered`, `retry` and `dead`
-//! - `checkstand_webhook_attempt_seconds`: histogram, name look-up to the answer's end
+//! - `checkstand_webhook_attempt_duration_seconds`: histogram, name look-up to the answer's end
 //! - `checkstand_webhook_in_flight`, `checkstand_webhook_waiting`: attempts under way; held in memory
 //! - `checkstand_webhook_owed`: rows of the queue that are not dead
-//! - `checkstand_webhook_oldest_due_age_seconds`: the one to alert on; throttled rows count
+//! - `checkstand_webhook_oldest_due_seconds`: the one to alert on; throttled rows count
 //! - `checkstand_webhook_released_total{reason}`: rows given back without an attempt
 //! - `checkstand_webhook_stale_results_total`: results dropped because another worker had the row
 //! - `checkstand_webhook_endpoints_disabled_total`: endpoints that answered 410
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::signature::SigningSecret;
 use crate::store::delivery_queue::{self, ClaimRoom, Depth, Failure, Pool};
 use crate::store::outbox::{LEASE_SECONDS, Lease, Outgoing};
+use crate::telemetry;
 use crate::worker::attempt::{Attempts, SettingsCache, interrupted, unattempted};
 use crate::worker::lanes::{Lanes, Showing};
 use crate::worker::ledger::{Ledger, MARKS_WAITING_MAX, RELEASES_WAITING_MAX, Releases};
@@ -305,8 +306,8 @@ impl Dispatcher {
             self.attempts.releases.give_back(unattempted(&item), "waited_too_long");
         }
         self.claim_wanted = true;
-        metrics::gauge!("checkstand_webhook_in_flight").set(gauge(self.lanes.in_flight()));
-        metrics::gauge!("checkstand_webhook_waiting").set(gauge(self.lanes.waiting()));
+        metrics::gauge!(telemetry::WEBHOOK_IN_FLIGHT).set(gauge(self.lanes.in_flight()));
+        metrics::gauge!(telemetry::WEBHOOK_WAITING).set(gauge(self.lanes.waiting()));
         if polls % POLLS_PER_DEPTH == 1 {
             tokio::spawn(measure_depth(self.attempts.pool.clone(), self.now()));
         }
@@ -397,8 +398,8 @@ async fn measure_depth(pool: Pool, now: DateTime<Utc>) {
         Ok(Depth { owed, oldest_due_at }) => {
             let age = oldest_due_at.and_then(|at| (now - at).to_std().ok()).unwrap_or_default();
             let owed = usize::try_from(owed).unwrap_or_default();
-            metrics::gauge!("checkstand_webhook_owed").set(gauge(owed));
-            metrics::gauge!("checkstand_webhook_oldest_due_age_seconds").set(age.as_secs_f64());
+            metrics::gauge!(telemetry::WEBHOOK_OWED).set(gauge(owed));
+            metrics::gauge!(telemetry::WEBHOOK_OLDEST_DUE_SECONDS).set(age.as_secs_f64());
         }
         Err(error) => tracing::warn!(%error, "the delivery queue could not be measured"),
     }

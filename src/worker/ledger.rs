@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::delivery_queue::{self, Failure, Finished, Pool, Release, is_passing};
 use crate::store::outbox::LEASE_SECONDS;
+use crate::telemetry;
 use crate::worker::deliver::ClockFn;
 
 /// Marks in one statement.
@@ -145,11 +146,11 @@ impl Ledger {
 
 fn count(marks: &[Finished], written: u64) {
     for mark in marks {
-        metrics::counter!("checkstand_webhook_attempts_total", "outcome" => mark.verdict.word()).increment(1);
+        metrics::counter!(telemetry::WEBHOOK_ATTEMPTS_TOTAL, "outcome" => mark.verdict.word()).increment(1);
     }
     let stale = (marks.len() as u64).saturating_sub(written);
     if stale > 0 {
-        metrics::counter!("checkstand_webhook_stale_results_total").increment(stale);
+        metrics::counter!(telemetry::WEBHOOK_STALE_RESULTS_TOTAL).increment(stale);
         tracing::info!(stale, "results of deliveries were dropped because their rows had been taken over");
     }
 }
@@ -161,7 +162,7 @@ pub struct Releases(pub Arc<mpsc::Sender<Release>>);
 impl Releases {
     /// Gives a row back for `reason` (a word for the metrics), if there is a place in the queue.
     pub fn give_back(&self, release: Release, reason: &'static str) {
-        metrics::counter!("checkstand_webhook_released_total", "reason" => reason).increment(1);
+        metrics::counter!(telemetry::WEBHOOK_RELEASED_TOTAL, "reason" => reason).increment(1);
         let _ = self.0.try_send(release);
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::ops::{payments, sweep};
+use crate::telemetry;
 
 /// Between two looks for due sessions.
 const BEAT: Duration = Duration::from_millis(500);
@@ -43,7 +44,7 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
         let now = Instant::now();
         if now >= vault_at {
             app.vault.forget_expired();
-            observe_process(&app);
+            observe(&app).await;
             vault_at = now + VAULT_EVERY;
         }
         if now >= clock_at {
@@ -74,20 +75,13 @@ async fn expire(app: &App, shutdown: &CancellationToken) {
     }
 }
 
-fn observe_process(app: &App) {
+async fn observe(app: &App) {
+    match sweep::count_overdue(app).await {
+        Ok(overdue) => metrics::gauge!(telemetry::SESSIONS_OVERDUE).set(f64::from(overdue)),
+        Err(error) => tracing::warn!(error = ?error, "overdue sessions could not be counted"),
+    }
     let (open, idle) = app.store.pool_connections();
     let busy = open.saturating_sub(u32::try_from(idle).unwrap_or(u32::MAX));
-    metrics::gauge!("checkstand_database_pool_connections", "state" => "busy").set(f64::from(busy));
-    metrics::gauge!("checkstand_database_pool_connections", "state" => "idle").set(f64::from(open - busy));
-    if let Some(bytes) = resident_bytes() {
-        metrics::gauge!("checkstand_process_resident_bytes").set(bytes);
-    }
-}
-
-/// Resident memory as Linux tells it; nothing elsewhere.
-fn resident_bytes() -> Option<f64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u32 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    let page_bytes: u32 = 4096;
-    Some(u64::from(pages).saturating_mul(u64::from(page_bytes)) as f64)
+    metrics::gauge!(telemetry::DATABASE_POOL_CONNECTIONS, "state" => "busy").set(f64::from(busy));
+    metrics::gauge!(telemetry::DATABASE_POOL_CONNECTIONS, "state" => "idle").set(f64::from(open - busy));
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Executor, PgPool, Postgres};
+use sqlx::{ConnectOptions, PgPool, Postgres};
 
 pub use page::{CreatedFilter, Page};
 
@@ -110,14 +110,6 @@ impl Store {
             // A ping before each use costs a round trip; a connection that died in the pool costs one
             // failed request, which answers 503 and is safe to repeat.
             .test_before_acquire(false)
-            // sqlx 0.9 may give a connection back inside an open transaction when a `begin` is
-            // cancelled (transact-rs/sqlx#4385). A rollback outside a transaction is only a warning.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.execute("rollback").await?;
-                    Ok(true)
-                })
-            })
             .connect_with(options)
             .await?;
         Ok(Self { pool })
@@ -171,7 +163,7 @@ impl Store {
     /// # Errors
     /// When no connection is to be had.
     pub async fn begin(&self) -> Result<Transaction> {
-        Ok(self.pool.begin().await?)
+        begin(&self.pool).await
     }
 
     /// Commits a transaction.
@@ -190,5 +182,17 @@ impl Store {
     /// Closes the pool after the connections in use have come back.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Begins a transaction. sqlx 0.9 may give a connection back inside an open transaction when a `begin`
+/// is cancelled (transact-rs/sqlx#4385), and a payer who closes his tab cancels whatever his request
+/// awaits. A task of its own is not cancelled: a transaction that nobody waits for any more is dropped
+/// there, which rolls it back.
+pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction> {
+    let pool = pool.clone();
+    match tokio::spawn(async move { pool.begin().await }).await {
+        Ok(begun) => Ok(begun?),
+        Err(error) => Err(Error::Internal(format!("a transaction could not be begun: {error}"))),
     }
 }

@@ -323,7 +323,7 @@ pub async fn claim_look_ups(
     next: impl Fn(i32) -> DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<Charge>> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = super::begin(pool).await?;
     let rows = sqlx::query(concat!(
         "select ",
         charge_columns!(),

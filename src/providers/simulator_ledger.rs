@@ -158,7 +158,11 @@ impl Ledger {
         reference: &str,
         money: Money,
     ) -> Result<Reversal, sqlx::Error> {
-        let mut transaction = self.pool.begin().await?;
+        // A cancelled `begin` may leave its connection inside a transaction (transact-rs/sqlx#4385); a task
+        // of its own is not cancelled with the caller.
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin().await }).await;
+        let mut transaction = begun.map_err(|_| sqlx::Error::WorkerCrashed)??;
         let Some(charge) = sqlx::query_as::<_, Refundable>(
             "select state, amount, currency, amount_refunded
              from simulator.charge where charge_id = $1 for update",

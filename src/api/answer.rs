@@ -23,13 +23,13 @@ use crate::wire::error::{ErrorBody, ErrorEnvelope};
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
-    body: ErrorBody,
+    body: Box<ErrorBody>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: Option<&'static str>, message: String) -> Self {
         let doc_url = code.map(|code| format!("{ERRORS_PATH}#{code}"));
-        Self { status, body: ErrorBody { kind, code, message, param: None, doc_url, request_id: None } }
+        Self { status, body: Box::new(ErrorBody { kind, code, message, param: None, doc_url, request_id: None }) }
     }
 
     /// No such route.
@@ -110,7 +110,7 @@ impl From<Error> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status;
-        let mut response = json(status, &ErrorEnvelope { error: self.body });
+        let mut response = json(status, &ErrorEnvelope { error: *self.body });
         if status == StatusCode::UNAUTHORIZED {
             response
                 .headers_mut()

@@ -6,6 +6,7 @@ use checkstand::telemetry::{self, LogFormat};
 use clap::Args;
 
 use super::output::Failure;
+use super::process::stop_signal;
 use super::read_config;
 
 /// Options of `checkstand dev`.
@@ -37,9 +38,11 @@ pub struct DevOptions {
 /// # Errors
 /// When a part of it cannot start.
 pub async fn run(options: DevOptions, config: Option<PathBuf>) -> Result<(), Failure> {
-    telemetry::init(LogFormat::Pretty, &read_config(config.as_deref())?.log_filter)?;
+    let config = read_config(config.as_deref())?;
+    telemetry::init(LogFormat::Pretty, &config.log_filter)?;
     telemetry::prometheus();
+    let stop = stop_signal()?;
     let DevOptions { listen, tools_listen, data_dir, reset } = options;
     let options = checkstand::dev::DevOptions { listen, tools_listen, data_dir, reset };
-    Ok(checkstand::dev::run(options, config).await?)
+    Ok(checkstand::dev::run(options, config, stop).await?)
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use checkstand::config::Config;
 use checkstand::gateway::{self, Gateway, Roles};
 use checkstand::keyring::Keyring;
-use checkstand::store::Store;
+use checkstand::store;
 use checkstand::telemetry;
 use clap::Args;
 use secrecy::ExposeSecret as _;
@@ -113,7 +113,7 @@ fn start_telemetry(config: &Config) -> Result<(), Failure> {
 }
 
 /// A token that the first Ctrl-C or SIGTERM cancels.
-fn stop_signal() -> Result<CancellationToken, Failure> {
+pub fn stop_signal() -> Result<CancellationToken, Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::from(format!("signals cannot be caught: {error}")));
     let mut interrupts = listen(SignalKind::interrupt())?;
     let mut terminations = listen(SignalKind::terminate())?;
@@ -138,25 +138,15 @@ fn stop_signal() -> Result<CancellationToken, Failure> {
 /// When the database does not answer or a migration fails.
 pub async fn migrate(file: Option<&Path>, options: &AdminOptions) -> Result<(), Failure> {
     with_database(file, options, async |config| {
-        let store = Store::connect(config.database_url.expose_secret(), config.database_connections_max).await?;
-        let result = bring_up_to_date(&store).await;
-        store.close().await;
-        let changed = result?;
-        let text = if changed {
-            "The database's schema has been brought up to date."
+        let applied = store::migrate(config.database_url.expose_secret()).await?;
+        let text = if applied.is_empty() {
+            "The database's schema was up to date already.".to_owned()
         } else {
-            "The database's schema was up to date already."
+            format!("Applied: {}.", applied.join(", "))
         };
-        options.output().show(text, &json!({ "migrated": changed }))
+        options.output().show(&text, &json!({ "applied": applied }))
     })
     .await
-}
-
-/// True when migrations had to be applied. Event partitions are made ahead either way.
-async fn bring_up_to_date(store: &Store) -> Result<bool, Failure> {
-    let was_current = store.is_migrated().await?;
-    store.migrate().await?;
-    Ok(!was_current)
 }
 
 /// Checks what `serve` would stumble over before it asks the database anything.

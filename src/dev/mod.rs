@@ -28,11 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::postgres::{EmbeddedOptions, EmbeddedPostgres, Purpose, default_data_dir};
 use self::tools::ToolsOptions;
-use crate::config::{Config, LogFormatName};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Roles, bind};
 use crate::server::{self, ServerLimits};
-use crate::store::{self, Store};
+use crate::store;
 
 pub use self::seed::{DEMO_KEY_BODY, DEMO_MERCHANT_ID};
 
@@ -56,19 +56,17 @@ pub struct DevOptions {
     pub reset: bool,
 }
 
-/// Runs until Ctrl-C or SIGTERM.
+/// Runs until `shutdown`. `config` is what file and environment say; what development needs is set
+/// on top of it.
 ///
 /// # Errors
 /// One sentence that says what to do.
-pub async fn run(options: DevOptions, config_file: Option<PathBuf>) -> Result<()> {
-    let mut config = Config::read(config_file.as_deref(), std::env::vars())
-        .map_err(|error| Error::Unavailable(error.to_string()))?;
+pub async fn run(options: DevOptions, mut config: Config, shutdown: CancellationToken) -> Result<()> {
     if let Some(listen) = options.listen {
         config.listen = listen;
     }
     config.loopback_webhooks = true;
     config.receipts = true;
-    config.log_format = LogFormatName::Pretty;
 
     // The ports first: a taken one is found before anything is started for nothing.
     let (listener, address) = bind(&config.listen).await?;
@@ -96,9 +94,7 @@ pub async fn run(options: DevOptions, config_file: Option<PathBuf>) -> Result<()
         config.secret_keys = secrets(&data_dir)?;
     }
 
-    let store = Store::connect(config.database_url.expose_secret(), 2).await?;
-    store.migrate().await?;
-    store.close().await;
+    store::migrate(config.database_url.expose_secret()).await?;
 
     let gateway = Gateway::open(config, Roles { worker: true }).await?;
     let seeded = seed::seed(&gateway.app, &tools_base).await?;
@@ -117,15 +113,9 @@ pub async fn run(options: DevOptions, config_file: Option<PathBuf>) -> Result<()
     });
     print_welcome(&gateway.app.settings.public_url, &tools_base, &seeded.secret_key, &seeded.sample_url, &data_dir);
 
-    let shutdown = CancellationToken::new();
-    let stop = shutdown.clone();
-    tokio::spawn(async move {
-        wait_for_stop().await;
-        println!("\nStopping; the data is kept.");
-        stop.cancel();
-    });
     let tools_task = tokio::spawn(server::serve(tools_listener, tools, ServerLimits::default(), shutdown.clone()));
     gateway.serve(listener, shutdown).await;
+    println!("Stopped; the data is kept.");
     if let Err(error) = tools_task.await {
         tracing::error!(%error, "the development tools ended badly");
     }
@@ -133,19 +123,6 @@ pub async fn run(options: DevOptions, config_file: Option<PathBuf>) -> Result<()
         run_blocking(move || embedded.stop()).await?;
     }
     Ok(())
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-pub async fn wait_for_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
 }
 
 async fn bind_tools(asked: Option<&str>, gateway_port: u16) -> Result<TcpListener> {

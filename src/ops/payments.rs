@@ -246,7 +246,7 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
     store::payments::save_status(&mut transaction, &charge.payment_id, status).await?;
     let (session, outgoing) = save_transition(app, &mut transaction, transition, &EventRequest::default(), now).await?;
     if let (State::Completed(_), true) = (session.state, app.settings.receipts) {
-        send_receipt(app, &mut transaction, &session, &charge, now).await?;
+        send_receipt(&mut transaction, &session, &charge, now).await?;
     }
     app.store.commit(transaction).await?;
     app.hand_over(outgoing);
@@ -270,13 +270,12 @@ pub async fn retrieve(app: &App, caller: &Caller, id: &str, expand: &Expand) -> 
 }
 
 async fn send_receipt(
-    app: &App,
     connection: &mut store::Connection,
     session: &Session,
     charge: &Charge,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let merchant = store::merchants::find(app.store.pool(), &session.merchant_id).await?;
+    let merchant = store::merchants::find(&mut *connection, &session.merchant_id).await?;
     let name = merchant.map(|merchant| merchant.name).unwrap_or_default();
     if let Some(mail) = mailer::receipt(session, charge, &name, now) {
         store::mails::insert(connection, &mail).await?;

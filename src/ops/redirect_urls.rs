@@ -6,8 +6,8 @@ use crate::app::App;
 use crate::domain::id::RedirectUrlId;
 use crate::domain::redirect::AllowedRedirect;
 use crate::error::{Error, Result};
-use crate::store::Page;
 use crate::store::merchants::{self, StoredRedirect};
+use crate::store::{Connection, Page};
 use crate::wire::redirect_url::RedirectUrl;
 use crate::wire::{Deleted, List};
 
@@ -34,7 +34,7 @@ pub async fn create(app: &App, write: &Write, url: &str) -> Result<Answer> {
         .map_err(|error| Error::invalid("url_invalid", "url", format!("`url` {}.", error.message())))?;
     write
         .once(app, async |connection, now| {
-            let count = all(app, caller).await?.len();
+            let count = read_all(&mut *connection, caller).await?.len();
             if i64::try_from(count).unwrap_or(i64::MAX) >= REDIRECT_URLS_MAX {
                 let message = format!(
                     "At most {REDIRECT_URLS_MAX} redirect URLs are kept; delete one that is not used any more."
@@ -60,8 +60,13 @@ pub async fn create(app: &App, write: &Write, url: &str) -> Result<Answer> {
 /// # Errors
 /// The database's.
 pub async fn all(app: &App, caller: &Caller) -> Result<Vec<AllowedRedirect>> {
+    let mut connection = app.store.pool().acquire().await?;
+    read_all(&mut connection, caller).await
+}
+
+async fn read_all(connection: &mut Connection, caller: &Caller) -> Result<Vec<AllowedRedirect>> {
     let page = Page { limit: REDIRECT_URLS_MAX, starting_after: None, ending_before: None };
-    let rows = merchants::list_redirects(app.store.pool(), &caller.merchant_id, caller.livemode, &page).await?;
+    let rows = merchants::list_redirects(connection, &caller.merchant_id, caller.livemode, &page).await?;
     Ok(rows.into_iter().map(|redirect| redirect.allowed).collect())
 }
 

@@ -17,7 +17,7 @@ use crate::domain::session::{
 use crate::domain::{payment, refusal::Refusal};
 use crate::error::{Error, Result};
 use crate::store::sessions::{Created, Creation, Filter, PageSession};
-use crate::store::{self, Page};
+use crate::store::{self, Connection, Page};
 use crate::telemetry;
 use crate::wire::checkout_session::CheckoutSession;
 use crate::wire::event::EventRequest;
@@ -116,12 +116,12 @@ fn in_use(error: Error, write: &Write) -> Error {
 }
 
 /// A session's JSON, with the payment where `expand` asks for it.
-async fn render(app: &App, session: &Session, expand: &Expand) -> Result<CheckoutSession> {
+async fn render(app: &App, connection: &mut Connection, session: &Session, expand: &Expand) -> Result<CheckoutSession> {
     let payment = match &session.payment_id {
         Some(id) if expand.wants("payment_intent") => {
-            let found =
-                store::payments::find_payment(app.store.pool(), &session.merchant_id, session.livemode, id).await?;
-            let latest = store::payments::latest_charge(app.store.pool(), &session.id).await?;
+            let merchant = &session.merchant_id;
+            let found = store::payments::find_payment(&mut *connection, merchant, session.livemode, id).await?;
+            let latest = store::payments::latest_charge(&mut *connection, &session.id).await?;
             found.map(|(payment, status)| {
                 PaymentIntent::new(&payment, status, latest.as_ref(), expand.wants("payment_intent.latest_charge"))
             })
@@ -146,7 +146,9 @@ pub async fn find(app: &App, caller: &Caller, id: &str) -> Result<Session> {
 /// # Errors
 /// `NotFound`.
 pub async fn retrieve(app: &App, caller: &Caller, id: &str, expand: &Expand) -> Result<CheckoutSession> {
-    render(app, &find(app, caller, id).await?, expand).await
+    let session = find(app, caller, id).await?;
+    let mut connection = app.store.pool().acquire().await?;
+    render(app, &mut connection, &session, expand).await
 }
 
 /// A page of a merchant's sessions.
@@ -164,8 +166,9 @@ pub async fn list(
         store::sessions::list(app.store.pool(), &caller.merchant_id, caller.livemode, filter, page).await?;
     let has_more = page.cut(&mut sessions);
     let mut data = Vec::with_capacity(sessions.len());
+    let mut connection = app.store.pool().acquire().await?;
     for session in &sessions {
-        data.push(render(app, session, expand).await?);
+        data.push(render(app, &mut connection, session, expand).await?);
     }
     Ok(List::new("/v1/checkout/sessions", data, has_more))
 }
@@ -208,21 +211,21 @@ pub async fn update(
             let mut session = lock(connection, &session_id).await?;
             change(&mut session.metadata)?;
             store::sessions::save(connection, &[&session]).await?;
-            let answer = Answer::new(&render(app, &session, expand).await?);
+            let answer = Answer::new(&render(app, connection, &session, expand).await?);
             Ok((answer, Vec::new()))
         })
         .await?;
     Ok(rendered)
 }
 
-async fn lock(connection: &mut store::Connection, id: &SessionId) -> Result<Session> {
+async fn lock(connection: &mut Connection, id: &SessionId) -> Result<Session> {
     store::sessions::lock(connection, id).await?.ok_or_else(|| Error::not_found("checkout.session", id.as_str()))
 }
 
 /// Saves a transition and appends its events; what is owed is to be handed over after the commit.
 pub(super) async fn save_transition(
     app: &App,
-    connection: &mut store::Connection,
+    connection: &mut Connection,
     (mut session, kinds): Transition,
     request: &EventRequest,
     now: DateTime<Utc>,
@@ -248,7 +251,7 @@ pub async fn expire(app: &App, write: &Write, id: &str, expand: &Expand) -> Resu
             let session = lock(connection, &session_id).await?;
             let transition = session.expire_by_merchant(now)?;
             let (session, outgoing) = save_transition(app, connection, transition, &write.cause(), now).await?;
-            Ok((Answer::new(&render(app, &session, expand).await?), outgoing))
+            Ok((Answer::new(&render(app, connection, &session, expand).await?), outgoing))
         })
         .await
 }

@@ -73,7 +73,8 @@ pub async fn tidy(app: &App) -> Result<()> {
     let pool = app.store.pool();
     store::idempotency::prune(pool, now - app.settings.idempotency_retention, PRUNED_PER_ROUND).await?;
     store::mails::prune(pool, now - app.settings.mail_retention, PRUNED_PER_ROUND).await?;
-    store::partitions::ensure(pool, now, store::PARTITIONS_AHEAD).await
+    let mut connection = pool.acquire().await?;
+    store::partitions::ensure(&mut connection, now, store::PARTITIONS_AHEAD).await
 }
 
 /// Takes a new sample of the database's clock.

@@ -1,7 +1,7 @@
 //! Merchants, their API keys and their redirect URLs.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder};
 
 use super::Page;
 use crate::domain::id::{ApiKeyId, MerchantId, RedirectUrlId};
@@ -69,10 +69,10 @@ pub async fn insert(pool: &PgPool, merchant: &Merchant) -> Result<bool> {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find(pool: &PgPool, id: &MerchantId) -> Result<Option<Merchant>> {
+pub async fn find(database: impl PgExecutor<'_>, id: &MerchantId) -> Result<Option<Merchant>> {
     Ok(sqlx::query_as("select id, name, support_email, accent_color, created_at from merchant where id = $1")
         .bind(id.as_str())
-        .fetch_optional(pool)
+        .fetch_optional(database)
         .await?)
 }
 
@@ -210,7 +210,7 @@ pub async fn insert_redirect(
 /// # Errors
 /// When the database does not answer.
 pub async fn list_redirects(
-    pool: &PgPool,
+    database: impl PgExecutor<'_>,
     merchant: &MerchantId,
     livemode: bool,
     page: &Page,
@@ -220,7 +220,7 @@ pub async fn list_redirects(
     );
     query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
     page.push_to(&mut query);
-    let mut rows: Vec<RedirectRow> = query.build_query_as().fetch_all(pool).await?;
+    let mut rows: Vec<RedirectRow> = query.build_query_as().fetch_all(database).await?;
     page.order(&mut rows);
     Ok(rows.into_iter().map(to_redirect).collect())
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool, Postgres};
+use sqlx::{ConnectOptions, Connection as _, PgPool, Postgres};
 
 pub use page::{CreatedFilter, Page};
 
@@ -42,6 +42,9 @@ const STATEMENT_TIMEOUT: &str = "5s";
 
 /// A transaction left open this long is a bug: PostgreSQL ends it.
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
+
+/// Longest wait for a first connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest wait for a free connection. More would pile up requests in front of a busy database.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -84,6 +87,57 @@ pub(crate) fn inconsistent(table: &str, id: &str, what: &str) -> Error {
     Error::Internal(format!("row {id} of table {table} is inconsistent: {what}"))
 }
 
+fn options(url: &str) -> Result<PgConnectOptions> {
+    let not_postgres =
+        || Error::Unavailable("the database URL is not one of PostgreSQL's (postgres://user@host/name)".to_owned());
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(not_postgres());
+    }
+    let options = PgConnectOptions::from_str(url).map_err(|_| not_postgres())?;
+    // Notices tell of things like a relation that exists already; what matters comes as an error.
+    Ok(options.application_name("checkstand").options([("client_min_messages", "warning")]).disable_statement_logging())
+}
+
+/// One connection outside the pool, with the server's own words when it cannot be had.
+async fn connect_once(options: &PgConnectOptions) -> Result<Connection> {
+    let place = || format!("{}:{}", options.get_host(), options.get_port());
+    match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(Error::Unavailable(format!("the database at {} cannot be used: {error}", place()))),
+        Err(_) => Err(Error::Unavailable(format!("the database at {} did not answer in time", place()))),
+    }
+}
+
+/// Brings the schema up to date and gives the names of the migrations that were applied. Safe to run
+/// from several places at once: a lock in the database lets one go first. Statements may take as long
+/// as they need here.
+///
+/// # Errors
+/// When the database cannot be used, a migration fails, or the schema is newer than this binary.
+pub async fn migrate(url: &str) -> Result<Vec<String>> {
+    let mut connection = connect_once(&options(url)?).await?;
+    let before = applied(&mut connection).await?;
+    MIGRATOR
+        .run(&mut connection)
+        .await
+        .map_err(|error| Error::Unavailable(format!("the database could not be migrated: {error}")))?;
+    let now: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut connection).await?;
+    partitions::ensure(&mut connection, now, PARTITIONS_AHEAD).await?;
+    connection.close().await?;
+    let new = MIGRATOR.iter().filter(|migration| !before.contains(&migration.version));
+    Ok(new.map(|migration| migration.description.to_string()).collect())
+}
+
+/// The versions of the migrations that have been applied.
+async fn applied(connection: &mut Connection) -> Result<Vec<i64>> {
+    match sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(connection).await {
+        Ok(versions) => Ok(versions),
+        // The table is not there before the first migration.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Store {
     /// Opens a pool of at most `connections_max` connections; the first is made at once, so that a
     /// wrong address is found at start.
@@ -91,18 +145,12 @@ impl Store {
     /// # Errors
     /// When the URL is malformed or the server does not answer.
     pub async fn connect(url: &str, connections_max: u32) -> Result<Self> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|_| {
-                Error::Unavailable("DATABASE_URL is not a PostgreSQL URL (postgres://user@host/name)".to_owned())
-            })?
-            .application_name("checkstand")
-            .statement_cache_capacity(256)
-            .options([
-                ("lock_timeout", LOCK_TIMEOUT),
-                ("statement_timeout", STATEMENT_TIMEOUT),
-                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
-            ])
-            .disable_statement_logging();
+        let options = options(url)?.statement_cache_capacity(256).options([
+            ("lock_timeout", LOCK_TIMEOUT),
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
+        ]);
+        connect_once(&options).await?.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .min_connections(1)
@@ -115,33 +163,14 @@ impl Store {
         Ok(Self { pool })
     }
 
-    /// Brings the schema up to date.
-    ///
-    /// # Errors
-    /// When a migration fails, or the database is newer than this binary.
-    pub async fn migrate(&self) -> Result<()> {
-        MIGRATOR
-            .run(&self.pool)
-            .await
-            .map_err(|error| Error::Internal(format!("the database could not be migrated: {error}")))?;
-        partitions::ensure(&self.pool, self.now().await?, PARTITIONS_AHEAD).await?;
-        Ok(())
-    }
-
     /// Whether every migration of this binary has been applied.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn is_migrated(&self) -> Result<bool> {
-        let applied: Vec<(i64,)> =
-            match sqlx::query_as("select version from _sqlx_migrations where success").fetch_all(&self.pool).await {
-                Ok(rows) => rows,
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
-                    return Ok(false);
-                }
-                Err(error) => return Err(error.into()),
-            };
-        Ok(MIGRATOR.iter().all(|migration| applied.iter().any(|(version,)| *version == migration.version)))
+        let mut connection = self.pool.acquire().await?;
+        let applied = applied(&mut connection).await?;
+        Ok(MIGRATOR.iter().all(|migration| applied.contains(&migration.version)))
     }
 
     /// The database's clock.

@@ -5,19 +5,20 @@
 //! partition of its own, which costs nothing but a slower retention.
 
 use chrono::{DateTime, Days, Duration, NaiveDate, Utc};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::AssertSqlSafe;
 
+use super::Connection;
 use crate::error::{Error, Result};
 
 /// Makes the partitions for today and the days up to `ahead` from now.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn ensure(pool: &PgPool, now: DateTime<Utc>, ahead: Duration) -> Result<()> {
+pub async fn ensure(connection: &mut Connection, now: DateTime<Utc>, ahead: Duration) -> Result<()> {
     let last = (now + ahead).date_naive();
     let mut day = now.date_naive();
     while day <= last {
-        create(pool, day).await?;
+        create(connection, day).await?;
         let Some(next) = day.checked_add_days(Days::new(1)) else {
             break;
         };
@@ -26,16 +27,17 @@ pub async fn ensure(pool: &PgPool, now: DateTime<Utc>, ahead: Duration) -> Resul
     Ok(())
 }
 
-async fn create(pool: &PgPool, day: NaiveDate) -> Result<()> {
+async fn create(connection: &mut Connection, day: NaiveDate) -> Result<()> {
     let name = format!("event_{}", day.format("%Y%m%d"));
-    let (exists,): (bool,) = sqlx::query_as("select to_regclass($1) is not null").bind(&name).fetch_one(pool).await?;
+    let (exists,): (bool,) =
+        sqlx::query_as("select to_regclass($1) is not null").bind(&name).fetch_one(&mut *connection).await?;
     if exists {
         return Ok(());
     }
     let next = day.succ_opt().unwrap_or(day);
     // The text holds nothing but digits that chrono wrote; an identifier cannot be a parameter.
     let sql = format!("create table {name} partition of event for values from ('{day} 00:00Z') to ('{next} 00:00Z')");
-    match sqlx::query(AssertSqlSafe(sql)).execute(pool).await {
+    match sqlx::query(AssertSqlSafe(sql)).execute(connection).await {
         Ok(_) => Ok(()),
         Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P07" | "42P17" | "23505")) => {
             Ok(())

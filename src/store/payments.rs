@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgExecutor, PgPool, Row as _};
 
 use super::codec::{metadata_from_json, metadata_to_json};
 use super::{Connection, inconsistent};
@@ -242,14 +242,14 @@ pub async fn find_attempt(
 ///
 /// # Errors
 /// When the database does not answer or the row is inconsistent.
-pub async fn latest_charge(pool: &PgPool, session: &SessionId) -> Result<Option<Charge>> {
+pub async fn latest_charge(database: impl PgExecutor<'_>, session: &SessionId) -> Result<Option<Charge>> {
     let row = sqlx::query(concat!(
         "select ",
         charge_columns!(),
         " from charge where session_id = $1 order by id desc limit 1"
     ))
     .bind(session.as_str())
-    .fetch_optional(pool)
+    .fetch_optional(database)
     .await?;
     row.as_ref().map(to_charge).transpose()
 }
@@ -259,7 +259,7 @@ pub async fn latest_charge(pool: &PgPool, session: &SessionId) -> Result<Option<
 /// # Errors
 /// When the database does not answer or the row is inconsistent.
 pub async fn find_payment(
-    pool: &PgPool,
+    database: impl PgExecutor<'_>,
     merchant: &MerchantId,
     livemode: bool,
     id: &PaymentId,
@@ -272,7 +272,7 @@ pub async fn find_payment(
     .bind(id.as_str())
     .bind(merchant.as_str())
     .bind(livemode)
-    .fetch_optional(pool)
+    .fetch_optional(database)
     .await?;
     row.as_ref().map(to_payment).transpose()
 }

@@ -16,7 +16,6 @@ use checkstand::gateway::{Gateway, Roles, bind};
 use checkstand::ops::merchants::{self, NewKey, NewMerchant};
 use checkstand::providers::simulator_faults::SimulatorBehaviour;
 use checkstand::server;
-use checkstand::store::Store;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -50,9 +49,7 @@ async fn server() -> &'static EmbeddedPostgres {
                 .expect("PostgreSQL starts; run scripts/install-prerequisites test");
             remove_data_at_exit(&server);
             execute(&server.url("checkstand"), &format!("create database {TEMPLATE}")).await;
-            let store = Store::connect(&server.url(TEMPLATE), 1).await.expect("the template opens");
-            store.migrate().await.expect("the migrations run");
-            store.close().await;
+            checkstand::store::migrate(&server.url(TEMPLATE)).await.expect("the migrations run");
             execute(
                 &server.url("checkstand"),
                 &format!("alter database {TEMPLATE} is_template true allow_connections false"),

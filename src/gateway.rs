@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -128,12 +128,15 @@ impl Gateway {
             .route("/openapi.json", get(api::serve_openapi).with_state(document))
             .merge(api::reference::router())
             .layer(from_fn_with_state(Door::Operations, observe));
-        let unknown = Arc::clone(app);
+        let page = Arc::clone(app);
+        let unknown = Router::new()
+            .fallback(async move || hosted::unknown_page(&page))
+            .layer(from_fn_with_state(Door::Hosted, observe));
         Router::new()
             .merge(operations)
             .merge(hosted::router(Arc::clone(app)))
             .merge(api::router(Arc::clone(app)))
-            .fallback(async move |request: Request| unknown_address(&unknown, &request))
+            .fallback_service(unknown)
             .layer(from_fn_with_state(HeaderPolicy::new(app.settings.is_https()), security_headers))
     }
 
@@ -230,13 +233,4 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
 async fn metrics() -> Response {
     let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"))];
     (content_type, telemetry::render()).into_response()
-}
-
-/// An address that leads nowhere: the envelope under `/v1`, a page elsewhere.
-fn unknown_address(app: &Arc<App>, request: &Request) -> Response {
-    if request.uri().path().starts_with("/v1") {
-        api::unknown_route(request.method(), request.uri().path())
-    } else {
-        hosted::unknown_page(app)
-    }
 }

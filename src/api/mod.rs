@@ -27,6 +27,7 @@ use axum::extract::{OriginalUri, Request, State};
 use axum::http::Method;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -110,6 +111,11 @@ pub fn router(app: Arc<App>) -> Router {
     let api = Api { app, keys: Arc::new(KeyCache::default()) };
     let (routes, _) = table_of_contents().split_for_parts();
     routes
+        // Addresses that lead nowhere are routes too, so that they pass through the layers below: SDKs
+        // read the request id of every answer.
+        .route("/v1", any(unknown_route))
+        .route("/v1/", any(unknown_route))
+        .route("/v1/{*rest}", any(unknown_route))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(answer::catch_panic))
         .layer(from_fn(echo))
@@ -117,9 +123,8 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(api)
 }
 
-/// The answer to an address under `/v1` that leads nowhere.
-pub fn unknown_route(method: &Method, path: &str) -> Response {
-    ApiError::unknown_route(method, path).into_response()
+async fn unknown_route(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::unknown_route(&method, uri.path())
 }
 
 async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {

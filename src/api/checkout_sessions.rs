@@ -10,7 +10,7 @@ use super::guard::{Call, Id};
 use super::params::MetadataParam;
 use crate::domain::session::StateName;
 use crate::error::{Error, Result};
-use crate::ops::replay::Answer;
+use crate::ops::replay::{Answer, Write};
 use crate::ops::{redirect_urls, sessions};
 use crate::store::sessions::Filter;
 use crate::wire::List;
@@ -24,11 +24,16 @@ use crate::wire::line_item::LineItem;
     responses((status = 200, body = CheckoutSession), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn create(call: Call) -> Result<Answer> {
     let write = call.write();
+    let outcome = check_and_create(&call, &write).await;
+    write.unless_answered(&call.app, outcome).await
+}
+
+async fn check_and_create(call: &Call, write: &Write) -> Result<Answer> {
     let params: CreateCheckoutSession = call.params().map_err(explain_unsupported)?;
     let expand = expand(params.expand.clone())?;
     let allowed = redirect_urls::all(&call.app, &call.caller).await?;
     let new = params.check(&allowed, call.caller.livemode)?;
-    sessions::create(&call.app, &write, new, &expand).await
+    sessions::create(&call.app, write, new, &expand).await
 }
 
 /// Stripe's view of a session's state.

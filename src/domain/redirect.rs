@@ -42,6 +42,8 @@ pub enum RedirectError {
     NotAPrefix,
     /// Any port (`:*`) for a host that is not loopback, or in live mode.
     WildcardPort,
+    /// A `*` in the host name.
+    WildcardHost,
     /// Well-formed, but no entry of the allow-list covers it.
     NotAllowed,
 }
@@ -58,6 +60,7 @@ impl RedirectError {
             Self::NotHttps => "must use https; http is accepted for loopback hosts in test mode only",
             Self::NotAPrefix => "must be an origin with an optional path, without a query or fragment",
             Self::WildcardPort => "may use any port (`:*`) for loopback hosts in test mode only",
+            Self::WildcardHost => "must name one host; a host name cannot stand for several",
             Self::NotAllowed => {
                 "is not covered by this merchant's redirect URLs; add its origin with POST /v1/redirect_urls or `checkstand redirect-url add`"
             }
@@ -96,6 +99,10 @@ fn parse(text: &str, livemode: bool) -> Result<Url, RedirectError> {
         return Err(RedirectError::HasCredentials);
     }
     let host = url.host().ok_or(RedirectError::NotAUrl)?;
+    // The URL parser takes it for a letter, but whoever writes one expects it to match.
+    if url.host_str().is_some_and(|host| host.contains('*')) {
+        return Err(RedirectError::WildcardHost);
+    }
     // An encoded slash or backslash is one segment to us and may be two to the shop's server.
     let path = url.path().to_ascii_lowercase();
     if path.contains("%2f") || path.contains("%5c") || path.contains("%00") {
@@ -288,6 +295,7 @@ mod tests {
         assert_eq!(AllowedRedirect::parse("http://localhost:3000", true), Err(RedirectError::NotHttps));
         assert_eq!(AllowedRedirect::parse("http://shop.example", false), Err(RedirectError::NotHttps));
         assert_eq!(AllowedRedirect::parse("https://shop.example:*", false), Err(RedirectError::WildcardPort));
+        assert_eq!(AllowedRedirect::parse("https://*.shop.example", false), Err(RedirectError::WildcardHost));
         assert_eq!(AllowedRedirect::parse("https://shop.example/?a", false), Err(RedirectError::NotAPrefix));
     }
 

@@ -6,8 +6,8 @@ use crate::app::App;
 use crate::domain::id::RedirectUrlId;
 use crate::domain::redirect::AllowedRedirect;
 use crate::error::{Error, Result};
-use crate::store::merchants::{self, StoredRedirect};
-use crate::store::{Connection, Page};
+use crate::store::Page;
+use crate::store::merchants::{self, RedirectInserted, StoredRedirect};
 use crate::wire::redirect_url::RedirectUrl;
 use crate::wire::{Deleted, List};
 
@@ -34,23 +34,24 @@ pub async fn create(app: &App, write: &Write, url: &str) -> Result<Answer> {
         .map_err(|error| Error::invalid("url_invalid", "url", format!("`url` {}.", error.message())))?;
     write
         .once(app, async |connection, now| {
-            let count = read_all(&mut *connection, caller).await?.len();
-            if i64::try_from(count).unwrap_or(i64::MAX) >= REDIRECT_URLS_MAX {
-                let message = format!(
-                    "At most {REDIRECT_URLS_MAX} redirect URLs are kept; delete one that is not used any more."
-                );
-                return Err(Error::invalid("redirect_urls_limit", "url", message));
-            }
             let redirect = StoredRedirect {
                 id: RedirectUrlId::generate(now),
                 livemode: caller.livemode,
                 allowed: allowed.clone(),
                 created_at: now,
             };
-            if !merchants::insert_redirect(connection, &caller.merchant_id, &redirect).await? {
-                return Err(Error::invalid("resource_already_exists", "url", "This redirect URL is allowed already."));
+            match merchants::insert_redirect(connection, &caller.merchant_id, &redirect, REDIRECT_URLS_MAX).await? {
+                RedirectInserted::Done => Ok((Answer::new(&render(&redirect)), Vec::new())),
+                RedirectInserted::AlreadyThere => {
+                    Err(Error::invalid("resource_already_exists", "url", "This redirect URL is allowed already."))
+                }
+                RedirectInserted::TooMany => {
+                    let message = format!(
+                        "At most {REDIRECT_URLS_MAX} redirect URLs are kept; delete one that is not used any more."
+                    );
+                    Err(Error::invalid("redirect_urls_limit", "url", message))
+                }
             }
-            Ok((Answer::new(&render(&redirect)), Vec::new()))
         })
         .await
 }
@@ -60,13 +61,8 @@ pub async fn create(app: &App, write: &Write, url: &str) -> Result<Answer> {
 /// # Errors
 /// The database's.
 pub async fn all(app: &App, caller: &Caller) -> Result<Vec<AllowedRedirect>> {
-    let mut connection = app.store.pool().acquire().await?;
-    read_all(&mut connection, caller).await
-}
-
-async fn read_all(connection: &mut Connection, caller: &Caller) -> Result<Vec<AllowedRedirect>> {
     let page = Page { limit: REDIRECT_URLS_MAX, starting_after: None, ending_before: None };
-    let rows = merchants::list_redirects(connection, &caller.merchant_id, caller.livemode, &page).await?;
+    let rows = merchants::list_redirects(app.store.pool(), &caller.merchant_id, caller.livemode, &page).await?;
     Ok(rows.into_iter().map(|redirect| redirect.allowed).collect())
 }
 

@@ -179,7 +179,18 @@ fn to_redirect(row: RedirectRow) -> StoredRedirect {
     }
 }
 
-/// Adds an entry to the allow-list; false when an equal one is there.
+/// What became of a new entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedirectInserted {
+    /// It is there now.
+    Done,
+    /// An equal one was there before; nothing was written.
+    AlreadyThere,
+    /// It is one too many; the caller must roll back.
+    TooMany,
+}
+
+/// Adds an entry to the allow-list of a merchant who may have `redirects_max` in one mode.
 ///
 /// # Errors
 /// When the merchant does not exist or the database does not answer.
@@ -187,7 +198,13 @@ pub async fn insert_redirect(
     connection: &mut super::Connection,
     merchant: &MerchantId,
     redirect: &StoredRedirect,
-) -> Result<bool> {
+    redirects_max: i64,
+) -> Result<RedirectInserted> {
+    // The merchant's row is the lock that keeps two creations from both seeing room for one more.
+    sqlx::query("select 1 from merchant where id = $1 for update")
+        .bind(merchant.as_str())
+        .execute(&mut *connection)
+        .await?;
     let done = sqlx::query(
         "insert into redirect_url (id, merchant_id, livemode, scheme, host, port, path_prefix, created_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
@@ -200,9 +217,17 @@ pub async fn insert_redirect(
     .bind(redirect.allowed.port.map(i32::from))
     .bind(&redirect.allowed.path_prefix)
     .bind(redirect.created_at)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() == 0 {
+        return Ok(RedirectInserted::AlreadyThere);
+    }
+    let (count,): (i64,) = sqlx::query_as("select count(*) from redirect_url where merchant_id = $1 and livemode = $2")
+        .bind(merchant.as_str())
+        .bind(redirect.livemode)
+        .fetch_one(connection)
+        .await?;
+    Ok(if count > redirects_max { RedirectInserted::TooMany } else { RedirectInserted::Done })
 }
 
 /// A page of the allow-list, newest first.

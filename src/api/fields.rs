@@ -27,6 +27,9 @@ const PAGE_MAX: i64 = 100;
 /// Paths in one `expand`, and their depth, as at Stripe.
 const EXPAND_PATHS_MAX: usize = 20;
 const EXPAND_DEPTH_MAX: usize = 4;
+/// The last second of the year 9999. Later ones are typing errors (milliseconds, mostly), and the
+/// database's timestamps end not far behind.
+const MOMENT_MAX: i64 = 253_402_300_799;
 
 /// A text of at most `chars_max` characters.
 pub fn text(param: &str, value: Option<String>, chars_max: usize) -> Result<Option<String>> {
@@ -50,7 +53,8 @@ pub fn email(param: &str, value: Option<String>) -> Result<Option<String>> {
 
 /// A moment in Unix seconds.
 pub fn moment(param: &str, seconds: i64) -> Result<DateTime<Utc>> {
-    DateTime::from_timestamp(seconds, 0).ok_or_else(|| {
+    let moment = (0..=MOMENT_MAX).contains(&seconds).then(|| DateTime::from_timestamp(seconds, 0)).flatten();
+    moment.ok_or_else(|| {
         Error::invalid("parameter_invalid_integer", param, format!("`{param}` must be a Unix timestamp in seconds."))
     })
 }

@@ -67,6 +67,13 @@ pub const UNSUPPORTED: &[&str] = &[
     "setup_future_usage",
     "shipping",
     "capture_method",
+    "metadata",
+    "price",
+    "product",
+    "recurring",
+    "tax_details",
+    "transfer_group",
+    "unit_label",
 ];
 
 /// What is sold by one act.

@@ -73,8 +73,12 @@ pub struct ListCheckoutSessions {
     pub customer: Option<String>,
     /// Payment links are not made, so no session has one.
     pub payment_link: Option<String>,
+    /// Customers are not kept, so no session has one.
+    pub customer_account: Option<String>,
     /// The merchant's own reference.
     pub client_reference_id: Option<String>,
+    /// Subscriptions are not made, so no session has one.
+    pub subscription: Option<String>,
     /// Creation time.
     #[param(value_type = Option<Object>)]
     pub created: Option<CreatedParam>,
@@ -93,7 +97,8 @@ pub struct ListCheckoutSessions {
     responses((status = 200, body = List<CheckoutSession>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn list(call: Call) -> Result<Found<List<CheckoutSession>>> {
     let params: ListCheckoutSessions = call.query()?;
-    if params.customer.is_some() || params.payment_link.is_some() {
+    let never_set = [&params.customer, &params.customer_account, &params.payment_link, &params.subscription];
+    if never_set.into_iter().any(Option::is_some) {
         return Ok(Found(List::new("/v1/checkout/sessions", Vec::new(), false)));
     }
     if let Some(state) = params.state.as_deref()

@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Found;
-use super::fields::{CreatedParam, page};
+use super::fields::{CreatedParam, ExpandParams, page};
 use super::guard::{Call, Id};
 use crate::error::{Error, Result};
 use crate::ops::events;
@@ -78,6 +78,7 @@ pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<Value>> {
     Ok(Found(events::retrieve(&call.app, &call.caller, &id).await?))
 }
 
+    call.query::<ExpandParams>()?;
 /// Tells what became of an event's deliveries.
 #[utoipa::path(get, path = "/v1/events/{id}/deliveries", tag = "Events", params(("id" = String, Path)),
     responses((status = 200, body = EventDeliveries), (status = "4XX", body = ErrorEnvelope)))]
@@ -85,6 +86,7 @@ pub async fn deliveries(Id(id): Id, call: Call) -> Result<Found<EventDeliveries>
     Ok(Found(events::deliveries(&call.app, &call.caller, &id).await?))
 }
 
+    call.query::<ExpandParams>()?;
 /// Where to send an event again.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]

@@ -231,6 +231,10 @@ impl Call {
     /// # Errors
     /// `Invalid` with the parameter's name.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T> {
+        if self.uri.query().is_some_and(|query| !query.is_empty()) {
+            let message = "Send the parameters of a POST in its body, not in the URL. Nothing was changed.";
+            return Err(Error::invalid("parameters_misplaced", "", message));
+        }
         let decoded = match self.kind {
             BodyKind::Form => decode_form(&self.body),
             BodyKind::Json => decode_json(&self.body),

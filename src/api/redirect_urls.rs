@@ -4,7 +4,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::answer::Found;
-use super::fields::{PageParams, page};
+use super::fields::{ExpandParams, PageParams, page};
 use super::guard::{Call, Id};
 use crate::error::Result;
 use crate::ops::redirect_urls;
@@ -44,6 +44,7 @@ pub async fn list(call: Call) -> Result<Found<List<RedirectUrl>>> {
 #[utoipa::path(get, path = "/v1/redirect_urls/{id}", tag = "Redirect URLs", params(("id" = String, Path)),
     responses((status = 200, body = RedirectUrl), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<RedirectUrl>> {
+    call.query::<ExpandParams>()?;
     Ok(Found(redirect_urls::retrieve(&call.app, &call.caller, &id).await?))
 }
 

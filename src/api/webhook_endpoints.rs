@@ -4,7 +4,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::answer::Found;
-use super::fields::{PageParams, apply_metadata, metadata, page, text};
+use super::fields::{ExpandParams, PageParams, apply_metadata, metadata, page, text};
 use super::guard::{Call, Id};
 use super::params::{MetadataParam, Patch};
 use crate::error::{Error, Result};
@@ -128,6 +128,7 @@ pub async fn list(call: Call) -> Result<Found<List<WebhookEndpoint>>> {
 #[utoipa::path(get, path = "/v1/webhook_endpoints/{id}", tag = "Webhook endpoints", params(("id" = String, Path)),
     responses((status = 200, body = WebhookEndpoint), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<WebhookEndpoint>> {
+    call.query::<ExpandParams>()?;
     Ok(Found(endpoints::retrieve(&call.app, &call.caller, &id).await?))
 }
 

@@ -176,17 +176,24 @@ pub async fn list(
 /// A page of a session's lines. They are few and frozen, so they are cut from the session's own.
 ///
 /// # Errors
-/// `NotFound`.
+/// `NotFound`, and `Invalid` for a page that begins at a line of another session.
 pub async fn line_items(app: &App, caller: &Caller, id: &str, page: &Page, expand: &Expand) -> Result<List<LineItem>> {
     let session = find(app, caller, id).await?;
     let all: Vec<LineItem> = session.lines.iter().map(|line| LineItem::new(&session, line, expand, "")).collect();
-    let position = |id: &Option<String>| id.as_ref().and_then(|id| all.iter().position(|line| &line.id == id));
+    let position = |param: &str, id: &str| {
+        all.iter().position(|line| line.id == id).ok_or_else(|| {
+            let message = format!("`{param}` must be the id of a line item of this session.");
+            Error::invalid("resource_missing", param, message)
+        })
+    };
     let limit = usize::try_from(page.limit).unwrap_or(0);
-    let (start, end, has_more) = if let Some(end) = position(&page.ending_before) {
+    let (start, end, has_more) = if let Some(before) = &page.ending_before {
+        let end = position("ending_before", before)?;
         let start = end.saturating_sub(limit);
         (start, end, start > 0)
     } else {
-        let start = position(&page.starting_after).map_or(0, |place| place + 1);
+        let after = page.starting_after.as_ref().map(|after| position("starting_after", after)).transpose()?;
+        let start = after.map_or(0, |place| place + 1);
         let end = all.len().min(start + limit);
         (start, end, end < all.len())
     };

@@ -19,7 +19,7 @@ use crate::wire::error::ErrorEnvelope;
 use crate::wire::line_item::LineItem;
 
 /// Makes a checkout session.
-#[utoipa::path(post, path = "/v1/checkout/sessions", tag = "Checkout sessions",
+#[utoipa::path(post, path = "/v1/checkout/sessions", tag = "Checkout sessions", operation_id = "create_checkout_session",
     request_body(content((CreateCheckoutSession = "application/x-www-form-urlencoded"), (CreateCheckoutSession = "application/json"))),
     responses((status = 200, body = CheckoutSession), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn create(call: Call) -> Result<Answer> {
@@ -58,29 +58,31 @@ pub struct CustomerDetailsParam {
 
 /// What a list of sessions may be narrowed to.
 #[derive(Deserialize, IntoParams, Debug)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ListCheckoutSessions {
     /// Stripe's view of the state.
+    #[param(inline)]
     pub status: Option<StatusParam>,
     /// The full state.
     pub state: Option<String>,
     /// The payment.
     pub payment_intent: Option<String>,
     /// The payer.
-    #[param(value_type = Option<Object>)]
+    #[param(value_type = Option<Object>, style = DeepObject, explode)]
     pub customer_details: Option<CustomerDetailsParam>,
     /// Customers are not kept, so no session has one.
     pub customer: Option<String>,
-    /// Payment links are not made, so no session has one.
-    pub payment_link: Option<String>,
     /// Customers are not kept, so no session has one.
     pub customer_account: Option<String>,
-    /// The merchant's own reference.
-    pub client_reference_id: Option<String>,
+    /// Payment links are not made, so no session has one.
+    pub payment_link: Option<String>,
     /// Subscriptions are not made, so no session has one.
     pub subscription: Option<String>,
+    /// The merchant's own reference.
+    pub client_reference_id: Option<String>,
     /// Creation time.
-    #[param(value_type = Option<Object>)]
+    #[param(value_type = Option<Object>, style = DeepObject, explode)]
     pub created: Option<CreatedParam>,
     /// Objects on the page, 1 to 100; 10 unless given.
     pub limit: Option<i64>,
@@ -89,11 +91,12 @@ pub struct ListCheckoutSessions {
     /// The first id of the page behind.
     pub ending_before: Option<String>,
     /// Paths to expand.
+    #[param(style = DeepObject, explode)]
     pub expand: Option<Vec<String>>,
 }
 
 /// Lists checkout sessions, newest first.
-#[utoipa::path(get, path = "/v1/checkout/sessions", tag = "Checkout sessions", params(ListCheckoutSessions),
+#[utoipa::path(get, path = "/v1/checkout/sessions", tag = "Checkout sessions", operation_id = "list_checkout_sessions", params(ListCheckoutSessions),
     responses((status = 200, body = List<CheckoutSession>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn list(call: Call) -> Result<Found<List<CheckoutSession>>> {
     let params: ListCheckoutSessions = call.query()?;
@@ -132,7 +135,7 @@ pub async fn list(call: Call) -> Result<Found<List<CheckoutSession>>> {
 }
 
 /// Retrieves a checkout session.
-#[utoipa::path(get, path = "/v1/checkout/sessions/{id}", tag = "Checkout sessions", params(("id" = String, Path), ExpandParams),
+#[utoipa::path(get, path = "/v1/checkout/sessions/{id}", tag = "Checkout sessions", operation_id = "retrieve_checkout_session", params(("id" = String, Path), ExpandParams),
     responses((status = 200, body = CheckoutSession), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<CheckoutSession>> {
     let params: ExpandParams = call.query()?;
@@ -152,7 +155,7 @@ pub struct UpdateCheckoutSession {
 }
 
 /// Changes a checkout session's metadata.
-#[utoipa::path(post, path = "/v1/checkout/sessions/{id}", tag = "Checkout sessions", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/checkout/sessions/{id}", tag = "Checkout sessions", operation_id = "update_checkout_session", params(("id" = String, Path)),
     request_body(content((UpdateCheckoutSession = "application/x-www-form-urlencoded"), (UpdateCheckoutSession = "application/json"))),
     responses((status = 200, body = CheckoutSession), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn update(Id(id): Id, call: Call) -> Result<Answer> {
@@ -165,7 +168,7 @@ pub async fn update(Id(id): Id, call: Call) -> Result<Answer> {
 }
 
 /// Ends an open checkout session.
-#[utoipa::path(post, path = "/v1/checkout/sessions/{id}/expire", tag = "Checkout sessions", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/checkout/sessions/{id}/expire", tag = "Checkout sessions", operation_id = "expire_checkout_session", params(("id" = String, Path)),
     request_body(content((ExpandParams = "application/x-www-form-urlencoded"), (ExpandParams = "application/json"))),
     responses((status = 200, body = CheckoutSession), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn expire(Id(id): Id, call: Call) -> Result<Answer> {
@@ -174,7 +177,7 @@ pub async fn expire(Id(id): Id, call: Call) -> Result<Answer> {
 }
 
 /// Lists a checkout session's line items in the order they were given.
-#[utoipa::path(get, path = "/v1/checkout/sessions/{id}/line_items", tag = "Checkout sessions", params(("id" = String, Path), PageParams),
+#[utoipa::path(get, path = "/v1/checkout/sessions/{id}/line_items", tag = "Checkout sessions", operation_id = "list_checkout_session_line_items", params(("id" = String, Path), PageParams),
     responses((status = 200, body = List<LineItem>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn line_items(Id(id): Id, call: Call) -> Result<Found<List<LineItem>>> {
     let params: PageParams = call.query()?;

@@ -20,6 +20,7 @@ const TYPES_MAX: usize = 20;
 
 /// What a list of events may be narrowed to.
 #[derive(Deserialize, IntoParams, Debug)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "some parameters only have to decode: what they may say changes nothing")]
 pub struct ListEvents {
@@ -27,13 +28,14 @@ pub struct ListEvents {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Several types; instead of `type`.
+    #[param(style = DeepObject, explode)]
     pub types: Option<Vec<String>>,
     /// True: everything owed was delivered. False: something is owed or was given up.
     pub delivery_success: Option<bool>,
     /// The object it is about. Ours.
     pub related_object: Option<String>,
     /// When it happened.
-    #[param(value_type = Option<Object>)]
+    #[param(value_type = Option<Object>, style = DeepObject, explode)]
     pub created: Option<CreatedParam>,
     /// Objects on the page, 1 to 100; 10 unless given.
     pub limit: Option<i64>,
@@ -42,11 +44,12 @@ pub struct ListEvents {
     /// The first id of the page behind.
     pub ending_before: Option<String>,
     /// Paths to expand; there is nothing to expand.
+    #[param(style = DeepObject, explode)]
     pub expand: Option<Vec<String>>,
 }
 
 /// Lists events, newest first.
-#[utoipa::path(get, path = "/v1/events", tag = "Events", params(ListEvents),
+#[utoipa::path(get, path = "/v1/events", tag = "Events", operation_id = "list_events", params(ListEvents),
     responses((status = 200, body = List<Event>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn list(call: Call) -> Result<Found<List<Value>>> {
     let params: ListEvents = call.query()?;
@@ -72,21 +75,21 @@ pub async fn list(call: Call) -> Result<Found<List<Value>>> {
 }
 
 /// Retrieves an event.
-#[utoipa::path(get, path = "/v1/events/{id}", tag = "Events", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/events/{id}", tag = "Events", operation_id = "retrieve_event", params(("id" = String, Path), ExpandParams),
     responses((status = 200, body = Event), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<Value>> {
+    call.query::<ExpandParams>()?;
     Ok(Found(events::retrieve(&call.app, &call.caller, &id).await?))
 }
 
-    call.query::<ExpandParams>()?;
 /// Tells what became of an event's deliveries.
-#[utoipa::path(get, path = "/v1/events/{id}/deliveries", tag = "Events", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/events/{id}/deliveries", tag = "Events", operation_id = "retrieve_event_deliveries", params(("id" = String, Path), ExpandParams),
     responses((status = 200, body = EventDeliveries), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn deliveries(Id(id): Id, call: Call) -> Result<Found<EventDeliveries>> {
+    call.query::<ExpandParams>()?;
     Ok(Found(events::deliveries(&call.app, &call.caller, &id).await?))
 }
 
-    call.query::<ExpandParams>()?;
 /// Where to send an event again.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
@@ -96,7 +99,7 @@ pub struct ResendEvent {
 }
 
 /// Sends an event again.
-#[utoipa::path(post, path = "/v1/events/{id}/resend", tag = "Events", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/events/{id}/resend", tag = "Events", operation_id = "resend_event", params(("id" = String, Path)),
     request_body(content((ResendEvent = "application/x-www-form-urlencoded"), (ResendEvent = "application/json"))),
     responses((status = 200, body = Event), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn resend(Id(id): Id, call: Call) -> Result<Answer> {

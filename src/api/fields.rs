@@ -136,6 +136,7 @@ pub fn page(limit: Option<i64>, after: Option<String>, before: Option<String>) -
 
 /// The parameters that every list takes.
 #[derive(Deserialize, IntoParams, ToSchema, Debug)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct PageParams {
     /// Objects on the page, 1 to 100; 10 unless given.
@@ -145,14 +146,17 @@ pub struct PageParams {
     /// The first id of the page behind.
     pub ending_before: Option<String>,
     /// Paths to expand.
+    #[param(style = DeepObject, explode)]
     pub expand: Option<Vec<String>>,
 }
 
 /// The parameters that every look-up takes.
 #[derive(Deserialize, IntoParams, ToSchema, Debug)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ExpandParams {
     /// Paths to expand.
+    #[param(style = DeepObject, explode)]
     pub expand: Option<Vec<String>>,
 }
 

@@ -23,7 +23,7 @@ pub struct CreateRedirectUrl {
 }
 
 /// Allows a redirect URL: every URL of that origin at or below its path.
-#[utoipa::path(post, path = "/v1/redirect_urls", tag = "Redirect URLs",
+#[utoipa::path(post, path = "/v1/redirect_urls", tag = "Redirect URLs", operation_id = "create_redirect_url",
     request_body(content((CreateRedirectUrl = "application/x-www-form-urlencoded"), (CreateRedirectUrl = "application/json"))),
     responses((status = 200, body = RedirectUrl), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn create(call: Call) -> Result<Answer> {
@@ -32,7 +32,7 @@ pub async fn create(call: Call) -> Result<Answer> {
 }
 
 /// Lists the allowed redirect URLs, newest first.
-#[utoipa::path(get, path = "/v1/redirect_urls", tag = "Redirect URLs", params(PageParams),
+#[utoipa::path(get, path = "/v1/redirect_urls", tag = "Redirect URLs", operation_id = "list_redirect_urls", params(PageParams),
     responses((status = 200, body = List<RedirectUrl>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn list(call: Call) -> Result<Found<List<RedirectUrl>>> {
     let params: PageParams = call.query()?;
@@ -41,7 +41,7 @@ pub async fn list(call: Call) -> Result<Found<List<RedirectUrl>>> {
 }
 
 /// Retrieves an allowed redirect URL.
-#[utoipa::path(get, path = "/v1/redirect_urls/{id}", tag = "Redirect URLs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/redirect_urls/{id}", tag = "Redirect URLs", operation_id = "retrieve_redirect_url", params(("id" = String, Path), ExpandParams),
     responses((status = 200, body = RedirectUrl), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<RedirectUrl>> {
     call.query::<ExpandParams>()?;
@@ -49,7 +49,7 @@ pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<RedirectUrl>> {
 }
 
 /// Disallows a redirect URL for new sessions.
-#[utoipa::path(delete, path = "/v1/redirect_urls/{id}", tag = "Redirect URLs", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/redirect_urls/{id}", tag = "Redirect URLs", operation_id = "delete_redirect_url", params(("id" = String, Path)),
     responses((status = 200, body = Deleted), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn delete(Id(id): Id, call: Call) -> Result<Found<Deleted>> {
     Ok(Found(redirect_urls::delete(&call.app, &call.caller, &id).await?))

@@ -96,7 +96,7 @@ fn check_events(events: &[String]) -> Result<()> {
 }
 
 /// Makes a webhook endpoint. The answer holds its signing secret, which is shown only here.
-#[utoipa::path(post, path = "/v1/webhook_endpoints", tag = "Webhook endpoints",
+#[utoipa::path(post, path = "/v1/webhook_endpoints", tag = "Webhook endpoints", operation_id = "create_webhook_endpoint",
     request_body(content((CreateWebhookEndpoint = "application/x-www-form-urlencoded"), (CreateWebhookEndpoint = "application/json"))),
     responses((status = 200, body = WebhookEndpoint), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn create(call: Call) -> Result<Answer> {
@@ -116,7 +116,7 @@ pub async fn create(call: Call) -> Result<Answer> {
 }
 
 /// Lists webhook endpoints, newest first.
-#[utoipa::path(get, path = "/v1/webhook_endpoints", tag = "Webhook endpoints", params(PageParams),
+#[utoipa::path(get, path = "/v1/webhook_endpoints", tag = "Webhook endpoints", operation_id = "list_webhook_endpoints", params(PageParams),
     responses((status = 200, body = List<WebhookEndpoint>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn list(call: Call) -> Result<Found<List<WebhookEndpoint>>> {
     let params: PageParams = call.query()?;
@@ -125,7 +125,7 @@ pub async fn list(call: Call) -> Result<Found<List<WebhookEndpoint>>> {
 }
 
 /// Retrieves a webhook endpoint, without its secret.
-#[utoipa::path(get, path = "/v1/webhook_endpoints/{id}", tag = "Webhook endpoints", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/webhook_endpoints/{id}", tag = "Webhook endpoints", operation_id = "retrieve_webhook_endpoint", params(("id" = String, Path), ExpandParams),
     responses((status = 200, body = WebhookEndpoint), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<WebhookEndpoint>> {
     call.query::<ExpandParams>()?;
@@ -133,7 +133,7 @@ pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<WebhookEndpoint>> 
 }
 
 /// Changes a webhook endpoint.
-#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}", tag = "Webhook endpoints", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}", tag = "Webhook endpoints", operation_id = "update_webhook_endpoint", params(("id" = String, Path)),
     request_body(content((UpdateWebhookEndpoint = "application/x-www-form-urlencoded"), (UpdateWebhookEndpoint = "application/json"))),
     responses((status = 200, body = WebhookEndpoint), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn update(Id(id): Id, call: Call) -> Result<Answer> {
@@ -158,7 +158,7 @@ pub async fn update(Id(id): Id, call: Call) -> Result<Answer> {
 }
 
 /// Deletes a webhook endpoint and what is still owed to it.
-#[utoipa::path(delete, path = "/v1/webhook_endpoints/{id}", tag = "Webhook endpoints", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/webhook_endpoints/{id}", tag = "Webhook endpoints", operation_id = "delete_webhook_endpoint", params(("id" = String, Path)),
     responses((status = 200, body = Deleted), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn delete(Id(id): Id, call: Call) -> Result<Found<Deleted>> {
     Ok(Found(endpoints::delete(&call.app, &call.caller, &id).await?))

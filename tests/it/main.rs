@@ -9,4 +9,13 @@ mod payer;
 mod receiver;
 mod world;
 
+mod authentication;
+mod bad_input;
+mod checkout_session_lists;
+mod checkout_sessions;
+mod events_api;
 mod first_payment;
+mod idempotency;
+mod openapi;
+mod redirect_urls;
+mod webhook_endpoints_api;

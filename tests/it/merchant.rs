@@ -30,10 +30,29 @@ impl Answer {
         self.json["error"].clone()
     }
 
+    /// The same, when status, code and parameter are known too; an empty text stands for "absent".
+    #[track_caller]
+    pub fn refused_with(self, status: u16, code: &str, param: &str) -> Value {
+        let text = self.text.clone();
+        let error = self.refused(status);
+        assert_eq!(error["code"].as_str().unwrap_or(""), code, "{text}");
+        assert_eq!(error["param"].as_str().unwrap_or(""), param, "{text}");
+        error
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 }
+
+/// The ids of a list's objects, in its order.
+pub fn ids(list: &Value) -> Vec<String> {
+    let data = list["data"].as_array().expect("a list has data");
+    data.iter().map(|object| object["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+/// Fields that are refused, with the code and the parameter of the refusal.
+pub type Refused<'f> = (&'f [(&'f str, &'f str)], &'f str, &'f str);
 
 /// A merchant and his key.
 #[derive(Clone)]
@@ -68,6 +87,14 @@ pub fn coffee() -> Vec<(&'static str, &'static str)> {
     ]
 }
 
+/// The same with further or other fields.
+pub fn coffee_with<'f>(fields: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
+    let mut all: Vec<(&str, &str)> = coffee();
+    all.retain(|(name, _)| !fields.iter().any(|(other, _)| other == name));
+    all.extend_from_slice(fields);
+    all
+}
+
 impl Merchant {
     pub fn new(base: &str, key: &str, id: &str, key_id: &str) -> Self {
         Self {
@@ -84,8 +111,18 @@ impl Merchant {
         Self { base: base.to_owned(), ..self.clone() }
     }
 
+    /// The same merchant with another key.
+    pub fn with_key(&self, key: &str, key_id: &str) -> Self {
+        Self { key: key.to_owned(), key_id: key_id.to_owned(), ..self.clone() }
+    }
+
+    /// A request of nobody in particular.
+    pub fn bare_request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
+        self.bare_request(method, path).bearer_auth(&self.key)
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
@@ -135,10 +172,7 @@ impl Merchant {
 
     /// A session for coffee with further or other fields.
     pub async fn session_with(&self, fields: &[(&str, &str)]) -> Value {
-        let mut all: Vec<(&str, &str)> = coffee();
-        all.retain(|(name, _)| !fields.iter().any(|(other, _)| other == name));
-        all.extend_from_slice(fields);
-        self.post("/v1/checkout/sessions", &all).await.ok()
+        self.post("/v1/checkout/sessions", &coffee_with(fields)).await.ok()
     }
 
     /// Reads a session back.

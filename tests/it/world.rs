@@ -116,6 +116,11 @@ impl World {
         Self::with(WorldOptions::default()).await
     }
 
+    /// One gateway without a worker, for stories in which only the API acts.
+    pub async fn without_worker() -> Self {
+        Self::with(WorldOptions { worker: false, ..WorldOptions::default() }).await
+    }
+
     pub async fn with(options: WorldOptions) -> Self {
         let server = server().await;
         let number = DATABASES.fetch_add(1, Ordering::Relaxed);
@@ -191,6 +196,26 @@ impl World {
         count
     }
 
+    /// How many rows there are of everything that an API request can write.
+    pub async fn rows(&self) -> i64 {
+        self.count(
+            "select (select count(*) from checkout_session) + (select count(*) from event)
+                  + (select count(*) from delivery) + (select count(*) from idempotency_key)
+                  + (select count(*) from webhook_endpoint) + (select count(*) from redirect_url)",
+        )
+        .await
+    }
+
+    /// Changes the story's database behind the gateway's back.
+    pub async fn execute(&self, sql: &str) {
+        execute(&self.database_url().await, sql).await;
+    }
+
+    /// The gateway's time in Unix seconds.
+    pub fn now(&self) -> i64 {
+        self.app().clock.now().timestamp()
+    }
+
     /// Moves every gateway's clock forward.
     pub fn advance(&self, by: chrono::Duration) {
         for replica in &self.replicas {
@@ -213,15 +238,29 @@ impl World {
         };
         let row = merchants::create(app, new).await.expect("a merchant");
         let merchant_id = merchants::find(app, &row.id).await.expect("the merchant");
-        let key = SecretKey::generate(livemode);
         let new_key = NewKey { merchant_id, name: "test".to_owned(), loopback_only: false, expires_at: None };
-        let stored = merchants::store_key(app, &key, new_key).await.expect("a key");
-        let merchant = Merchant::new(self.base(), key.expose(), &row.id, &stored.id);
+        let (key, key_id) = self.store_key(livemode, new_key).await;
+        let merchant = Merchant::new(self.base(), &key, &row.id, &key_id);
         merchant.post("/v1/redirect_urls", &[("url", "https://shop.example")]).await.ok();
         if !livemode {
             merchant.post("/v1/redirect_urls", &[("url", "http://127.0.0.1:*")]).await.ok();
         }
         merchant
+    }
+
+    async fn store_key(&self, livemode: bool, new_key: NewKey) -> (String, String) {
+        let key = SecretKey::generate(livemode);
+        let stored = merchants::store_key(self.app(), &key, new_key).await.expect("a key");
+        (key.expose().to_owned(), stored.id)
+    }
+
+    /// The merchant with a further key of his: of this mode, and changed as told before it is stored.
+    pub async fn another_key(&self, merchant: &Merchant, livemode: bool, change: impl FnOnce(&mut NewKey)) -> Merchant {
+        let merchant_id = merchants::find(self.app(), &merchant.id).await.expect("the merchant");
+        let mut new_key = NewKey { merchant_id, name: "another".to_owned(), loopback_only: false, expires_at: None };
+        change(&mut new_key);
+        let (key, key_id) = self.store_key(livemode, new_key).await;
+        merchant.with_key(&key, &key_id)
     }
 
     /// A browser without JavaScript at the first gateway.

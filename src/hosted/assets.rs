@@ -63,14 +63,22 @@ impl Assets {
         accent_stylesheet_path(color)
     }
 
-    /// Serves them.
+    /// Serves them, and the icon once more under the name that browsers ask for where a page names none.
     pub fn router(&self) -> Router {
         Router::new()
             .route(&self.stylesheet_url, get(async || asset("text/css; charset=utf-8", STYLESHEET)))
             .route(&self.script.url, get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
             .route(&self.icon_url, get(async || asset("image/svg+xml", ICON)))
+            .route("/favicon.ico", get(favicon))
             .route("/assets/{name}", get(accent))
     }
+}
+
+/// Its name does not hold its hash, so it may be kept for a day only.
+async fn favicon() -> Response {
+    let mut response = asset("image/svg+xml", ICON);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
+    response
 }
 
 async fn accent(Path(name): Path<String>) -> Response {

@@ -5,12 +5,14 @@
 //! waited for.
 
 mod merchant;
+mod outside;
 mod payer;
 mod receiver;
 mod world;
 
 mod authentication;
 mod bad_input;
+mod browser;
 mod checkout_session_lists;
 mod checkout_sessions;
 mod events_api;
@@ -18,4 +20,6 @@ mod first_payment;
 mod idempotency;
 mod openapi;
 mod redirect_urls;
+mod sdks;
+mod tidy;
 mod webhook_endpoints_api;

@@ -147,7 +147,8 @@ pub struct EmailField {
 /// The last try was refused; the payer may try again.
 #[derive(Clone, Debug)]
 pub struct DeclineNotice {
-    /// What happened and what to do, in plain words, such as `Your card was declined. Try another card.`
+    /// What happened, that no money moved, and what to do, such as `Your card was declined. You were not charged. Use another
+    /// card.`
     pub message: String,
     /// How many tries are left; `None` says nothing about it.
     pub tries_left: Option<u32>,

@@ -149,7 +149,7 @@ async fn a_payer_pays_with_the_keyboard_alone() {
 async fn a_payer_whose_card_is_declined_pays_with_another() {
     for facts in paid_once("decline_then_pay", json!({})).await {
         let declined = facts["declined"].as_str().unwrap_or_default();
-        assert!(declined.contains("Your card was declined") && declined.contains("No money was taken"), "{facts}");
+        assert!(declined.contains("Your card was declined") && declined.contains("You were not charged"), "{facts}");
     }
 }
 

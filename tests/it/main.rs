@@ -21,5 +21,6 @@ mod idempotency;
 mod openapi;
 mod redirect_urls;
 mod sdks;
+mod test_cards;
 mod tidy;
 mod webhook_endpoints_api;

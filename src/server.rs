@@ -5,7 +5,7 @@
 //! router's layers, and TLS to the proxy in front.
 //!
 //! hyper's own `header_read_timeout` stays off. It starts when hyper begins to wait for a request, so on a kept-alive connection
-//! it ends the idle wait as well, and one number would have to be right for both. [`connection`] keeps the two apart.
+//! it ends the idle wait as well, and one number would have to be right for both. `connection` keeps the two apart.
 
 mod connection;
 mod open_connections;

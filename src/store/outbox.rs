@@ -153,7 +153,7 @@ macro_rules! outbox_ctes {
 }
 pub(crate) use outbox_ctes;
 
-/// Binds `$1` to `$12` as [`outbox_parameters`] reads them. It must come before other parameters.
+/// Binds `$1` to `$12` as `outbox_parameters` reads them. It must come before other parameters.
 pub fn bind_events<'q>(
     query: Query<'q, Postgres, PgArguments>,
     events: &[NewEvent],

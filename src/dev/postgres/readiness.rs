@@ -126,7 +126,7 @@ fn read_message(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
 }
 
 /// Sorts an ErrorResponse by its SQLSTATE:
-/// https://www.postgresql.org/docs/15/errcodes-appendix.html
+/// <https://www.postgresql.org/docs/15/errcodes-appendix.html>
 fn judge_refusal(body: &[u8]) -> Readiness {
     let field = |wanted: u8| {
         let text = body.split(|byte| *byte == 0).find(|field| field.first() == Some(&wanted))?;

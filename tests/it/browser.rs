@@ -221,6 +221,16 @@ async fn a_payer_whose_bank_stays_silent_waits_and_is_back_in_the_shop() {
     scene.end().await;
 }
 
+#[tokio::test]
+async fn the_icon_is_where_browsers_look_when_a_page_names_none() {
+    let world = World::start().await;
+    let icon = world.payer().visit("/favicon.ico").await;
+    assert_eq!(icon.status, 200);
+    assert_eq!(icon.header("content-type"), Some("image/svg+xml"));
+    assert_eq!(icon.header("cache-control"), Some("public, max-age=86400"));
+    world.end().await;
+}
+
 /// Each page that a payer can meet, at the widths of a small phone, a tablet and a desk, light and dark.
 #[tokio::test]
 async fn every_page_fits_every_window() {
@@ -239,17 +249,26 @@ async fn every_page_fits_every_window() {
     scene.world.payer().pay(&completed, GOOD_CARD).await;
     scene.give_up(&cancelled).await;
     let unknown = json!({ "url": format!("{}/c/nothing", scene.world.base()) });
-    for (name, session, page) in [
-        ("form", scene.session().await, ""),
-        ("asked", asked, "/cancel"),
-        ("declined", declined, ""),
-        ("failed", failed, "/status"),
-        ("completed", completed, "/status"),
-        ("cancelled", cancelled, "/status"),
-        ("unknown", unknown, ""),
-    ] {
-        let url = format!("{}{page}", session["url"].as_str().unwrap_or_else(|| panic!("{name} has no URL")));
-        scene.tell("look", &session, true, json!({ "url": url, "screenshots": Scene::pictures(name) })).await;
-    }
+    let form = scene.session().await;
+    let pages = [
+        ("form", &form, ""),
+        ("asked", &asked, "/cancel"),
+        ("declined", &declined, ""),
+        ("failed", &failed, "/status"),
+        ("completed", &completed, "/status"),
+        ("cancelled", &cancelled, "/status"),
+        ("unknown", &unknown, ""),
+    ];
+    let urls: Value = pages
+        .iter()
+        .map(|(name, session, page)| ((*name).to_owned(), json!(format!("{}{page}", url_of(session)))))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let facts = scene.tell("look", &form, true, json!({ "pages": urls, "screenshots": Scene::pictures("look") })).await;
+    assert_eq!(facts["looks"], pages.len() * 6, "{facts}");
     scene.end().await;
+}
+
+fn url_of(session: &Value) -> &str {
+    session["url"].as_str().expect("an open session has a URL")
 }

@@ -56,154 +56,149 @@ const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "
 /// Longest file: what one reads in one sitting.
 const LINES_MAX: usize = 600;
 
-fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// A source: its path, its text, and its code outside of tests and whole-line comments.
+struct Source {
+    path: String,
+    text: String,
+    code: String,
 }
 
-fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
+fn collect(folder: &Path, found: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let path = entry.expect("a folder can be read to its end").path();
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with("node_modules") {
             collect(&path, found);
         } else if path.extension().is_some_and(|ending| ending == "rs") {
-            let name = path.strip_prefix(project()).expect("it is inside").to_string_lossy().into_owned();
-            found.push((name, fs::read_to_string(&path).expect("sources are text")));
+            let text = fs::read_to_string(&path).expect("sources are text");
+            let path = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("it is inside").display().to_string();
+            let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            let is_code = |line: &&str| !line.trim_start().starts_with("//") && !path.ends_with("tests.rs");
+            let code = before_tests.lines().filter(is_code).flat_map(|line| [line, "\n"]).collect();
+            found.push(Source { path, text, code });
         }
     }
 }
 
-/// Path and text of every source below a folder. A walk that found next to nothing must not pass.
-fn sources(folder: &str, at_least: usize) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    collect(&project().join(folder), &mut found);
-    assert!(found.len() >= at_least, "only {} sources in {folder}", found.len());
-    found.sort();
-    found
+/// Reads every source below a folder and fails with all complaints at once. A walk that found next to
+/// nothing must not pass.
+#[track_caller]
+fn walk(folder: &str, at_least: usize, judge: impl Fn(&Source, &mut dyn FnMut(String))) {
+    let (mut sources, mut complaints) = (Vec::new(), Vec::new());
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut sources);
+    assert!(sources.len() >= at_least, "only {} sources in {folder}", sources.len());
+    for source in &sources {
+        judge(source, &mut |complaint| complaints.push(format!("{}: {complaint}", source.path)));
+    }
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
-/// What runs outside of tests, without whole-line comments; nothing of a file that is all tests.
-fn code(path: &str, text: &str) -> String {
-    if path.ends_with("/tests.rs") || path.ends_with("_tests.rs") {
-        return String::new();
-    }
-    let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    before_tests.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect()
+fn is_part_of_a_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
 }
 
 /// Whether the word stands there by itself, not as a part of a longer one.
 fn has_word(text: &str, word: &str) -> bool {
-    let is_part = |character: char| character.is_alphanumeric() || character == '_';
     text.match_indices(word).any(|(at, _)| {
-        let before = word.starts_with(is_part) && text[..at].ends_with(is_part);
-        let after = word.ends_with(is_part) && text[at + word.len()..].starts_with(is_part);
+        let before = word.starts_with(is_part_of_a_word) && text[..at].ends_with(is_part_of_a_word);
+        let after = word.ends_with(is_part_of_a_word) && text[at + word.len()..].starts_with(is_part_of_a_word);
         !before && !after
     })
 }
 
 /// The names that follow a path's beginning, such as `store` and `wire` after `crate::` in `crate::{store::Page, wire}`.
-fn named_after(code: &str, beginning: &str) -> Vec<String> {
-    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+fn named_after<'c>(code: &'c str, beginning: &str) -> Vec<&'c str> {
+    let name = |text: &'c str| text.trim_start().split(|c| !is_part_of_a_word(c)).next().unwrap_or_default();
     let mut names = Vec::new();
     for (at, _) in code.match_indices(beginning) {
         let rest = &code[at + beginning.len()..];
-        let Some(group) = rest.strip_prefix('{') else {
-            names.push(name(rest));
-            continue;
-        };
         let mut depth = 0;
-        let parts = group.split_inclusive(['{', '}', ',']).take_while(|part| {
+        names.push(name(rest));
+        // Of a group each part at its first level.
+        for part in rest.split_inclusive(['{', '}', ',', ';']).take_while(|_| rest.starts_with('{')) {
+            if depth == 1 {
+                names.push(name(part));
+            }
             depth += i32::from(part.ends_with('{')) - i32::from(part.ends_with('}'));
-            depth >= 0
-        });
-        names.extend(parts.map(|part| name(part.trim_start())));
-        names.push(name(group.split('}').next().and_then(|part| part.rsplit(',').next()).unwrap_or("").trim_start()));
+            if depth == 0 {
+                break;
+            }
+        }
     }
     names
 }
 
-#[track_caller]
-fn none(complaints: &[String]) {
-    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
-}
-
 #[test]
 fn each_layer_names_only_what_is_below_it() {
-    let mut complaints = Vec::new();
-    for (path, text) in sources("src", 80) {
-        let inside = path.strip_prefix("src/").expect("it is below src");
+    walk("src", 80, |source, complain| {
+        let inside = source.path.trim_start_matches("src/");
         let module = inside.split(['/', '.']).next().unwrap_or_default();
         let Some((_, allowed)) = MAY_NAME.iter().find(|(name, _)| *name == module) else {
-            complaints.push(format!("{path}: the module `{module}` has no place in the table of layers"));
-            continue;
+            return complain(format!("the module `{module}` has no place in the table of layers"));
         };
-        let code = code(&path, &text);
-        let mut names = named_after(&code, "crate::");
+        let mut names = named_after(&source.code, "crate::");
         if matches!(module, "main" | "cli") {
-            names.extend(named_after(&code, "checkstand::"));
+            names.extend(named_after(&source.code, "checkstand::"));
         }
         if !inside.contains('/') || inside.ends_with("/mod.rs") {
-            names.extend(named_after(&code, "super::"));
+            names.extend(named_after(&source.code, "super::"));
         }
-        for name in names.iter().filter(|name| MAY_NAME.iter().any(|(known, _)| known == name)) {
+        for name in names.into_iter().filter(|name| MAY_NAME.iter().any(|(known, _)| known == name)) {
             if name != module && !allowed.split(' ').any(|one| one == name) {
-                complaints.push(format!("{path}: `{module}` names `{name}`, which is not below it"));
+                complain(format!("`{module}` names `{name}`, which is not below it"));
             }
         }
-    }
-    none(&complaints);
+    });
 }
 
 #[test]
 fn words_stay_at_home() {
-    let mut complaints = Vec::new();
-    for (path, text) in sources("src", 80) {
-        let code = code(&path, &text);
+    walk("src", 80, |source, complain| {
         for (word, homes) in AT_HOME {
-            if has_word(&code, word) && !homes.iter().any(|home| path.starts_with(home)) {
-                complaints.push(format!("{path}: `{word}` belongs in {homes:?} only"));
+            if has_word(&source.code, word) && !homes.iter().any(|home| source.path.starts_with(home)) {
+                complain(format!("`{word}` belongs in {homes:?} only"));
             }
         }
+    });
+}
+
+fn judge_as_a_whole(source: &Source, complain: &mut dyn FnMut(String)) {
+    let Source { path, text, .. } = source;
+    for word in LEFTOVERS.iter().filter(|word| has_word(text, word) && path != "tests/it/tidy.rs") {
+        complain(format!("`{word}` is left over"));
     }
-    none(&complaints);
+    if !text.starts_with("//! ") {
+        complain("does not begin with `//!` and what it is for".to_owned());
+    }
+    if text.lines().count() > LINES_MAX {
+        complain(format!("has {} lines, more than {LINES_MAX}", text.lines().count()));
+    }
+    let modules = text.lines().filter_map(|line| line.split_once("mod ")).map(|(_, name)| name);
+    let names = path.split('/').chain(modules).flat_map(|name| name.split(['_', '.', ' ', ';']));
+    for name in names.filter(|name| EMPTY_NAMES.contains(name)) {
+        complain(format!("the name `{name}` does not say what is inside"));
+    }
 }
 
 #[test]
 fn nothing_is_left_behind_and_every_file_says_what_it_is_for() {
-    let mut complaints = Vec::new();
-    let stories = sources("tests", 8);
-    for (path, text) in stories.iter().filter(|(path, _)| path != "tests/it/tidy.rs") {
-        if has_word(text, "sleep") {
-            complaints.push(format!("{path}: a story that sleeps is slow or wrong; wait for what must happen"));
+    walk("src", 80, judge_as_a_whole);
+    walk("tests", 8, judge_as_a_whole);
+}
+
+#[test]
+fn stories_wait_for_what_must_happen_and_never_by_the_clock() {
+    walk("tests/it", 8, |source, complain| {
+        if has_word(&source.code, "sleep") && source.path != "tests/it/tidy.rs" {
+            complain("`sleep`: wait for what must happen".to_owned());
         }
-        let left = LEFTOVERS.iter().filter(|word| has_word(text, word));
-        complaints.extend(left.map(|word| format!("{path}: `{word}` is left over")));
-    }
-    for (path, text) in sources("src", 80) {
-        let left = LEFTOVERS.iter().filter(|word| has_word(&text, word));
-        complaints.extend(left.map(|word| format!("{path}: `{word}` is left over")));
-    }
-    for (path, text) in sources("src", 80).iter().chain(&stories) {
-        if !text.starts_with("//! ") {
-            complaints.push(format!("{path}: does not begin with `//!` and what it is for"));
-        }
-        if text.lines().count() > LINES_MAX {
-            complaints.push(format!("{path}: has {} lines, more than {LINES_MAX}", text.lines().count()));
-        }
-        let modules =
-            text.lines().filter_map(|line| line.split("mod ").nth(1)).filter(|rest| rest.ends_with([';', '{']));
-        let names = path.split('/').chain(modules).flat_map(|name| name.split(['_', '.', ' ', ';']));
-        for name in names.filter(|name| EMPTY_NAMES.contains(name)) {
-            complaints.push(format!("{path}: the name `{name}` does not say what is inside"));
-        }
-    }
-    none(&complaints);
+    });
 }
 
 #[test]
 fn migrations_are_numbered_without_gaps_and_go_forward() {
-    let folder = fs::read_dir(project().join("migrations")).expect("there are migrations");
-    let mut names: Vec<String> =
-        folder.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let entries = fs::read_dir(folder).expect("there are migrations").map(|entry| entry.expect("readable").file_name());
+    let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
     names.sort();
     assert!(!names.is_empty());
     for (number, name) in (1..).zip(&names) {

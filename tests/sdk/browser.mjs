@@ -4,8 +4,9 @@
 //
 // The argument: {"url": hosted URL, "successUrl", "cancelUrl", "returnUrl": the shop's pages, "javaScript": true,
 // "sessionId", "amountText" ("€39.98"), "texts": [what the page must say], "card", "declineCard", "email", "name",
-// "screenshots": folder, "width", "height", "colorScheme", "locale"}. The shop is served by whoever runs this.
-// The last line is {"ok": true, …facts}; a failure goes to standard error with the path of a picture, and exits 1.
+// "screenshots": folder, "width", "height", "colorScheme", "locale", "pages": {name: URL} for `look`}. The shop is
+// served by whoever runs this. The last line is {"ok": true, …facts}; a failure goes to standard error with the path
+// of a picture, and exits 1.
 
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
@@ -220,23 +221,26 @@ async function reloadAfterPaying(payer) {
   return { ...arrival, paidPage, heading };
 }
 
-/** Pictures of one page at several widths in both colour schemes; nothing is typed. */
+/** Pictures of pages at several widths in both colour schemes; nothing is typed. `pages` names further URLs. */
 async function look(payer) {
-  const sizes = [];
+  const pages = payer.options.pages ?? { page: payer.options.url };
+  let looks = 0;
   for (const colorScheme of ['light', 'dark']) {
     await payer.page.emulateMedia({ colorScheme });
     for (const width of payer.options.widths ?? [320, 768, 1280]) {
       await payer.page.setViewportSize({ width, height: payer.options.height });
-      await payer.open();
-      const small = await payer.page.locator('input:visible').evaluateAll((inputs) =>
-        inputs.filter((input) => parseFloat(getComputedStyle(input).fontSize) < 16).map((input) => input.name),
-      );
-      assert.deepEqual(small, [], 'inputs under 16 px make phones zoom');
-      await payer.picture(`${colorScheme}-${width}`);
-      sizes.push(`${colorScheme} ${width}`);
+      for (const [name, url] of Object.entries(pages)) {
+        await payer.open(payer.page, url);
+        const small = await payer.page.locator('input:visible').evaluateAll((inputs) =>
+          inputs.filter((input) => parseFloat(getComputedStyle(input).fontSize) < 16).map((input) => input.name),
+        );
+        assert.deepEqual(small, [], 'inputs under 16 px make phones zoom');
+        await payer.picture(`${name}-${colorScheme}-${width}`);
+        looks += 1;
+      }
     }
   }
-  return { sizes };
+  return { looks };
 }
 
 const STORIES = {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use chrono::SecondsFormat;
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use zeroize::Zeroizing;
 
 use super::browser::{Browser, FormOrigin, form_origin};
-use super::page::{Pages, Policy, amount, locale};
+use super::page::{Pages, Policy, Token, amount, locale};
 use super::views::{
     AmountLine, CardMark, CheckoutField, CheckoutHints, CheckoutView, DeclineNotice, EmailField, FieldError,
     MessageKind, OrderLine, TimeLeft,
@@ -82,12 +82,7 @@ impl Form {
 }
 
 /// `GET /c/{token}`: the form of an open session; every other session has a page of its own.
-pub async fn form(
-    State(pages): State<Pages>,
-    Path(token): Path<String>,
-    method: Method,
-    headers: HeaderMap,
-) -> Response {
+pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Method, headers: HeaderMap) -> Response {
     let page = match sessions::find_by_token(&pages.app, &token).await {
         Ok(page) => page,
         Err(error) => return pages.failure(&error),
@@ -134,7 +129,7 @@ fn note_opened(pages: &Pages, session: &Session) {
 }
 
 /// `GET /c/{token}/pay`: where a browser lands that reloads after a form by typing the address.
-pub async fn back_to_form(State(pages): State<Pages>, Path(token): Path<String>) -> Response {
+pub async fn back_to_form(State(pages): State<Pages>, Token(token): Token) -> Response {
     match sessions::find_by_token(&pages.app, &token).await {
         Ok(_) => pages.go_to(&format!("/c/{token}")),
         Err(error) => pages.failure(&error),
@@ -142,7 +137,7 @@ pub async fn back_to_form(State(pages): State<Pages>, Path(token): Path<String>)
 }
 
 /// `POST /c/{token}/pay`.
-pub async fn pay(State(pages): State<Pages>, Path(token): Path<String>, headers: HeaderMap, body: Body) -> Response {
+pub async fn pay(State(pages): State<Pages>, Token(token): Token, headers: HeaderMap, body: Body) -> Response {
     let browser = Browser::of(&headers, &pages.app.settings);
     let response = pay_inside(&pages, &token, &headers, body, &browser).await;
     pages.after_form(response, &browser)

@@ -5,14 +5,14 @@
 //! tells the same and never leaves. The URL of the way back comes from the session's row.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::SecondsFormat;
 
 use super::browser::Browser;
 use super::checkout::trusted_form;
-use super::page::{Pages, Policy, amount, locale};
+use super::page::{Pages, Policy, Token, amount, locale};
 use super::views::{CancelView, Moment, MoneyMoved, Outcome, OutcomeView, WayBack};
 use crate::domain::payment::ChargeState;
 use crate::domain::session::{State as SessionState, TRIES_MAX};
@@ -24,12 +24,12 @@ use crate::store::sessions::PageSession;
 const LOOK_AGAIN_S: u32 = 2;
 
 /// `GET /c/{token}/done`.
-pub async fn done(State(pages): State<Pages>, Path(token): Path<String>, headers: HeaderMap) -> Response {
+pub async fn done(State(pages): State<Pages>, Token(token): Token, headers: HeaderMap) -> Response {
     tell(&pages, &token, &headers, true).await.unwrap_or_else(|error| pages.failure(&error))
 }
 
 /// `GET /c/{token}/status`.
-pub async fn status(State(pages): State<Pages>, Path(token): Path<String>, headers: HeaderMap) -> Response {
+pub async fn status(State(pages): State<Pages>, Token(token): Token, headers: HeaderMap) -> Response {
     tell(&pages, &token, &headers, false).await.unwrap_or_else(|error| pages.failure(&error))
 }
 
@@ -98,7 +98,7 @@ fn way_back(page: &PageSession, outcome: Outcome) -> Option<(String, String)> {
 }
 
 /// `GET /c/{token}/cancel`: asks, because the link cannot be used again afterwards.
-pub async fn ask_to_cancel(State(pages): State<Pages>, Path(token): Path<String>, headers: HeaderMap) -> Response {
+pub async fn ask_to_cancel(State(pages): State<Pages>, Token(token): Token, headers: HeaderMap) -> Response {
     let page = match sessions::find_by_token(&pages.app, &token).await {
         Ok(page) => page,
         Err(error) => return pages.failure(&error),
@@ -123,7 +123,7 @@ pub async fn ask_to_cancel(State(pages): State<Pages>, Path(token): Path<String>
 }
 
 /// `POST /c/{token}/cancel`.
-pub async fn cancel(State(pages): State<Pages>, Path(token): Path<String>, headers: HeaderMap, body: Body) -> Response {
+pub async fn cancel(State(pages): State<Pages>, Token(token): Token, headers: HeaderMap, body: Body) -> Response {
     let browser = Browser::of(&headers, &pages.app.settings);
     let response = cancel_inside(&pages, &token, &headers, body, &browser).await;
     pages.after_form(response, &browser)

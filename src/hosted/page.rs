@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use askama::Template;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -25,6 +27,20 @@ pub struct Pages {
     /// Names of style sheet, script and icon.
     pub assets: Assets,
     headers: HeaderPolicy,
+}
+
+/// The token in the address of a page. One that is not even text opens nothing, like any other.
+pub struct Token(pub String);
+
+impl FromRequestParts<Pages> for Token {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Response> {
+        match Path::from_request_parts(parts, pages).await {
+            Ok(Path(token)) => Ok(Self(token)),
+            Err(_) => Err(pages.message(MessageKind::UnknownLink)),
+        }
+    }
 }
 
 /// Which policy a page gets: one with the script, or one that may do nothing but look right.

@@ -4,6 +4,7 @@
 //! and CVC go from the form into their own types and from there to the vault; they are never put
 //! back into a page. Everything else that was typed is.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use axum::body::Body;
@@ -27,6 +28,7 @@ use crate::domain::session::{Payer, Session, State as SessionState, TRIES_MAX};
 use crate::ops::payments::{self, Try};
 use crate::ops::sessions;
 use crate::store::sessions::PageSession;
+use crate::telemetry::mask_card_numbers;
 use crate::vault::EnteredCard;
 
 /// Largest form: six short fields and two tokens.
@@ -38,8 +40,8 @@ const FORM_FIELDS_MAX: usize = 32;
 /// Longest name on a card that is taken.
 const CARD_NAME_CHARS_MAX: usize = 100;
 
-/// Longest attempt key that is taken: ours have 32 characters.
-const ATTEMPT_KEY_LENGTH_MAX: usize = 64;
+/// Characters of an attempt key: 128 bits in lower-case hexadecimal.
+const ATTEMPT_KEY_LENGTH: usize = 32;
 
 /// What the payer typed and may see again.
 #[derive(Default)]
@@ -47,6 +49,27 @@ struct Typed {
     email: String,
     card_name: String,
     card_expiry: String,
+}
+
+impl Typed {
+    /// Empties fields that a card number strayed into: it is not put back into a page either.
+    fn forget_card_numbers(&mut self) {
+        for text in [&mut self.email, &mut self.card_name, &mut self.card_expiry] {
+            if holds_card_number(text) {
+                text.clear();
+            }
+        }
+    }
+}
+
+/// Whether a text that is to be kept has a card number in it.
+fn holds_card_number(text: &str) -> bool {
+    CardNumber::parse(text).is_ok() || matches!(mask_card_numbers(text), Cow::Owned(_))
+}
+
+/// Our own keys only: the key is stored, and whatever else stands there was typed by somebody.
+fn is_attempt_key(text: &str) -> bool {
+    text.len() == ATTEMPT_KEY_LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// What went wrong with a form.
@@ -89,6 +112,9 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     };
     if !page.session.is_usable(pages.app.clock.now()) {
         return pages.go_to(&format!("/c/{token}/status"));
+    }
+    if page.session.livemode && !pages.app.settings.card_entry_live {
+        return pages.message(MessageKind::Unavailable);
     }
     if page.session.opened_at.is_none() && method == Method::GET {
         note_opened(&pages, &page.session);
@@ -154,18 +180,18 @@ async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body,
     };
     let done = format!("/c/{token}/done");
     let attempt_key = form.field("attempt_key");
-    let key_is_fine = (1..=ATTEMPT_KEY_LENGTH_MAX).contains(&attempt_key.len()) && attempt_key.is_ascii();
-    if !key_is_fine {
+    if !is_attempt_key(attempt_key) {
         return pages.message(MessageKind::RequestRefused);
     }
-    if page.session.state.ended_at().is_some() {
+    // Ended, past its deadline or with a payment in flight: there is no form to send or to show again.
+    if !page.session.is_usable(pages.app.clock.now()) {
         return pages.go_to(&done);
     }
     let session = &page.session;
     if session.livemode && !pages.app.settings.card_entry_live {
         return pages.message(MessageKind::Unavailable);
     }
-    let typed = Typed {
+    let mut typed = Typed {
         email: session.customer_email.clone().unwrap_or_else(|| form.field("email").trim().to_owned()),
         card_name: form.field("card_name").trim().to_owned(),
         card_expiry: form.field("card_expiry").trim().to_owned(),
@@ -174,6 +200,7 @@ async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body,
     let (payer, card) = match read_card(&form, &typed, today) {
         Ok(entered) => entered,
         Err(errors) => {
+            typed.forget_card_numbers();
             let trouble = Trouble { errors, decline: None };
             return show(pages, token, &page, headers, browser, StatusCode::UNPROCESSABLE_ENTITY, typed, trouble);
         }
@@ -229,7 +256,7 @@ fn read_card(form: &Form, typed: &Typed, today: chrono::NaiveDate) -> Result<(Pa
     let mut wrong = |field: CheckoutField, message: &str| {
         errors.push(FieldError { field, message: message.to_owned() });
     };
-    let email = parse_email(&typed.email);
+    let email = parse_email(&typed.email).filter(|email| !holds_card_number(email));
     if email.is_none() {
         wrong(CheckoutField::Email, "Enter an e-mail address, such as name@example.com.");
     }
@@ -266,7 +293,7 @@ fn read_card(form: &Form, typed: &Typed, today: chrono::NaiveDate) -> Result<(Pa
         wrong(CheckoutField::CardName, "Enter the name on your card.");
     } else if name.chars().count() > CARD_NAME_CHARS_MAX || name.chars().any(char::is_control) {
         wrong(CheckoutField::CardName, "Enter the name as it stands on your card, at most 100 characters.");
-    } else if CardNumber::parse(&name).is_ok() {
+    } else if holds_card_number(&name) {
         wrong(CheckoutField::CardName, "Enter the name on your card, not its number.");
     }
     match (errors.is_empty(), email, number, expiry, cvc) {

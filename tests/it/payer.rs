@@ -45,17 +45,14 @@ impl Page {
     pub fn text(&self) -> String {
         let body = self.html.split("<body").nth(1).unwrap_or(&self.html);
         let mut text = String::new();
-        let mut inside = true;
-        for character in body.chars() {
-            match character {
-                '<' => inside = true,
-                '>' => {
-                    inside = false;
-                    text.push(' ');
-                }
-                _ if !inside => text.push(character),
-                _ => {}
+        for (place, piece) in body.split('<').enumerate() {
+            let (tag, words) = piece.split_once('>').unwrap_or(("", piece));
+            // What stands in a line stays in it; every other element stands apart.
+            let in_line = place == 0 || ["bdi", "/bdi"].contains(&tag.split(' ').next().unwrap_or(""));
+            if !in_line {
+                text.push(' ');
             }
+            text.push_str(words);
         }
         unescape(&text).split_whitespace().collect::<Vec<_>>().join(" ")
     }
@@ -121,9 +118,16 @@ impl Payer {
         self.cookies.clear();
     }
 
+    /// The same browser, cookies and all, at another replica.
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
+    /// The path of a session's page. The host is the gateway's public one, which need not be where it
+    /// listens.
     pub fn path_of(&self, session: &Value) -> String {
         let url = session["url"].as_str().expect("an open session has a URL");
-        url.strip_prefix(&self.base).expect("the URL is the gateway's").to_owned()
+        url::Url::parse(url).expect("a URL").path().to_owned()
     }
 
     fn with_cookies(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
@@ -133,15 +137,28 @@ impl Payer {
 
     /// One request, no redirects.
     pub async fn send(&mut self, method: Method, path: &str, form: Option<&[(&str, &str)]>) -> Page {
+        let base = self.base.clone();
+        let from_our_page = [("sec-fetch-site", "same-origin"), ("origin", base.as_str())];
+        let headers = if form.is_some() { &from_our_page[..] } else { &[] };
+        self.send_with(method, path, headers, form).await
+    }
+
+    /// One request with headers of one's own choice, no redirects.
+    pub async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        form: Option<&[(&str, &str)]>,
+    ) -> Page {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(fields) = form {
             let mut body = url::form_urlencoded::Serializer::new(String::new());
             body.extend_pairs(fields);
-            request = request
-                .header("Content-Type", "application/x-www-form-urlencoded")
-                .header("Sec-Fetch-Site", "same-origin")
-                .header("Origin", self.base.clone())
-                .body(body.finish());
+            request = request.header("Content-Type", "application/x-www-form-urlencoded").body(body.finish());
         }
         let response = self.with_cookies(request).send().await.expect("the gateway answers");
         let status = response.status();
@@ -207,6 +224,18 @@ impl Payer {
         let path = format!("{}/pay", page.path.trim_end_matches("/pay"));
         let answer = self.send(Method::POST, &path, Some(&Self::filled(form))).await;
         self.follow(answer).await
+    }
+
+    /// Opens the page and fills the form: where it goes and what it would send.
+    pub async fn ready(&mut self, session: &Value, card: Card) -> (String, Vec<(String, String)>) {
+        let page = self.open(session).await;
+        assert!(page.has_card_form(), "no form: {} {}", page.status, page.text());
+        (format!("{}/pay", page.path), Self::fill(&page, card))
+    }
+
+    /// Presses a button without following where the answer leads.
+    pub async fn press(&mut self, path: &str, form: &[(String, String)]) -> Page {
+        self.send(Method::POST, path, Some(&Self::filled(form))).await
     }
 
     /// Opens the page and pays with a card.

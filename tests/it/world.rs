@@ -18,6 +18,7 @@ use checkstand::providers::simulator_faults::SimulatorBehaviour;
 use checkstand::server;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,10 @@ const DATABASE_SESSIONS_MAX: u32 = 400;
 
 /// Connections of one gateway in a story.
 const GATEWAY_CONNECTIONS_MAX: u32 = 12;
+
+/// Between two looks of [`World::until`], and when it gives up.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_MAX: Duration = Duration::from_secs(30);
 
 const TEMPLATE: &str = "template_migrated";
 
@@ -214,6 +219,30 @@ impl World {
     /// The gateway's time in Unix seconds.
     pub fn now(&self) -> i64 {
         self.app().clock.now().timestamp()
+    }
+
+    /// One text from the database; `$1` is the given id.
+    pub async fn text(&self, sql: &'static str, id: &str) -> String {
+        let mut connection = self.database().await;
+        let text: String = sqlx::query_scalar(sql).bind(id).fetch_one(&mut connection).await.expect(sql);
+        connection.close().await.expect("closes");
+        text
+    }
+
+    /// Waits until a count in the database is this: for what announces itself in no other way.
+    pub async fn until(&self, sql: &'static str, wanted: i64) {
+        let mut connection = self.database().await;
+        let mut beat = tokio::time::interval(LOOK_EVERY);
+        let looking = async {
+            loop {
+                beat.tick().await;
+                let count: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect(sql);
+                if count == wanted {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LOOK_MAX, looking).await.unwrap_or_else(|_| panic!("it never became {wanted}: {sql}"));
     }
 
     /// Moves every gateway's clock forward.

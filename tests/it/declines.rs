@@ -55,7 +55,10 @@ const CARDS: &[(&str, Fate)] = &[
     ("4000008400001629", Refused("authentication_required authentication_required", CONFIRM)),
     ("4000008260003178", Refused("authentication_required authentication_required", CONFIRM)),
     ("4000008400001280", Refused("card_declined generic_decline", DECLINED)),
-    ("4539578763621486", Refused("card_declined test_mode_live_card", "This is a test page and takes test cards only.")),
+    (
+        "4539578763621486",
+        Refused("card_declined test_mode_live_card", "This is a test page and takes test cards only."),
+    ),
 ];
 
 #[tokio::test]
@@ -204,7 +207,8 @@ async fn the_same_form_sent_again_charges_nothing_and_tells_the_same() {
             assert_eq!(words(&again), words(&first));
         }
         assert_eq!(world.count("select count(*) from charge").await, before);
-        let tries = world.text("select tries::text from checkout_session where id = $1", session["id"].as_str().expect("an id"));
+        let tries = world
+            .text("select tries::text from checkout_session where id = $1", session["id"].as_str().expect("an id"));
         assert_eq!(tries.await, "1");
     }
     assert_eq!(world.count("select count(*) from simulator.charge").await, 2);

@@ -69,6 +69,7 @@ pub const ERROR_CODES: &[ErrorCode] = &[
     ),
     code("parameters_exclusive", 400, "Two parameters exclude one another."),
     code("parameters_malformed", 400, "The body or query is not what its content type says."),
+    code("parameters_misplaced", 400, "A POST has parameters in its URL. Send them in the body."),
     code("parameters_too_deep", 400, "Parameters are nested deeper than any that are known."),
     code("parameters_too_many", 400, "More than a thousand parameters, or entries in one list."),
     code(

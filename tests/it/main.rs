@@ -16,6 +16,7 @@ mod browser;
 mod checkout_session_lists;
 mod checkout_sessions;
 mod declines;
+mod dev_command;
 mod events_api;
 mod first_payment;
 mod hosted_pages;

@@ -54,15 +54,15 @@ pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page) -> R
 pub async fn deliveries(app: &App, caller: &Caller, id: &str) -> Result<EventDeliveries> {
     let event = find(app, caller, id).await?;
     let mut connection = app.store.pool().acquire().await?;
-    let attempts =
-        delivery_queue::list_attempts(&mut connection, caller.merchant_id.as_str(), &event.id, ATTEMPTS_SHOWN_MAX)
-            .await?;
+    let log =
+        delivery_queue::event_log(&mut connection, caller.merchant_id.as_str(), &event.id, ATTEMPTS_SHOWN_MAX).await?;
     Ok(EventDeliveries {
         object: "event_deliveries",
         event: event.id,
-        pending: event.pending,
-        dead: event.dead,
-        attempts: attempts
+        pending: log.pending,
+        dead: log.dead,
+        attempts: log
+            .attempts
             .into_iter()
             .map(|row| DeliveryAttempt {
                 webhook_endpoint: row.endpoint_id,

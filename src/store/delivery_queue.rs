@@ -385,17 +385,44 @@ pub struct AttemptRow {
     pub outcome: String,
 }
 
-/// The attempts to deliver one event of a merchant, newest first, at most `limit`.
-pub async fn list_attempts(
+/// What became of one event's deliveries, seen at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct EventLog {
+    /// Deliveries still owed, dead ones not counted.
+    pub pending: i64,
+    /// Deliveries given up.
+    pub dead: i64,
+    /// Attempts, newest first.
+    pub attempts: Vec<AttemptRow>,
+}
+
+/// The deliveries of one event of a merchant, with at most `limit` attempts. One statement, because a
+/// mark between two of them would show an attempt that has ended beside a delivery still owed.
+pub async fn event_log(
     connection: &mut PgConnection,
     merchant_id: &str,
     event_id: &str,
     limit: i64,
-) -> Result<Vec<AttemptRow>, Failure> {
+) -> Result<EventLog, Failure> {
     const SQL: &str = "
-        select id, endpoint_id, attempt, started_at, duration_ms, status_code, error,
-               response_excerpt, next_attempt_at, outcome
-        from delivery_attempt where merchant_id = $1 and event_id = $2
-        order by id desc limit $3";
-    sqlx::query_as(SQL).bind(merchant_id).bind(event_id).bind(limit).fetch_all(connection).await
+        select d.pending, d.dead, a.*
+        from (select count(*) filter (where dead_at is null) as pending,
+                     count(*) filter (where dead_at is not null) as dead
+              from delivery where event_id = $2 and merchant_id = $1) d
+        left join lateral (
+            select id, endpoint_id, attempt, started_at, duration_ms, status_code, error,
+                   response_excerpt, next_attempt_at, outcome
+            from delivery_attempt where merchant_id = $1 and event_id = $2
+            order by id desc limit $3) a on true
+        order by a.id desc";
+    let rows = sqlx::query(SQL).bind(merchant_id).bind(event_id).bind(limit).fetch_all(connection).await?;
+    let mut log = EventLog::default();
+    for row in &rows {
+        (log.pending, log.dead) = (row.try_get("pending")?, row.try_get("dead")?);
+        // Where no attempt was made there is one row, without one.
+        if row.try_get::<Option<i64>, _>("id")?.is_some() {
+            log.attempts.push(AttemptRow::from_row(row)?);
+        }
+    }
+    Ok(log)
 }

@@ -64,7 +64,8 @@ pub fn was_full(ended: usize) -> bool {
     i64::try_from(ended).unwrap_or(i64::MAX) >= SESSIONS_PER_ROUND
 }
 
-/// Forgets kept answers and captured mails that are too old, and makes event partitions ahead.
+/// Forgets kept answers and captured mails that are too old and deliveries that nobody can make any
+/// more, and makes event partitions ahead.
 ///
 /// # Errors
 /// The database's.
@@ -74,6 +75,7 @@ pub async fn tidy(app: &App) -> Result<()> {
     store::idempotency::prune(pool, now - app.settings.idempotency_retention, PRUNED_PER_ROUND).await?;
     store::mails::prune(pool, now - app.settings.mail_retention, PRUNED_PER_ROUND).await?;
     let mut connection = pool.acquire().await?;
+    store::delivery_queue::forget_deleted_endpoints(&mut connection, PRUNED_PER_ROUND).await?;
     store::partitions::ensure(&mut connection, now, store::PARTITIONS_AHEAD).await
 }
 

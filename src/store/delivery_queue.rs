@@ -322,6 +322,18 @@ pub async fn forget_endpoint(connection: &mut PgConnection, endpoint_id: &str) -
     Ok(done.rows_affected())
 }
 
+/// Drops what is owed to endpoints that no longer exist: an event that was being written while its
+/// endpoint was deleted. Nobody would ever claim such a row. Returns the number of rows.
+pub async fn forget_deleted_endpoints(connection: &mut PgConnection, rows_max: i64) -> Result<u64, Failure> {
+    const SQL: &str = "
+        delete from delivery d using (
+            select endpoint_id, event_id from delivery o
+            where not exists (select 1 from webhook_endpoint w where w.id = o.endpoint_id) limit $1
+        ) o where d.endpoint_id = o.endpoint_id and d.event_id = o.event_id";
+    let done = sqlx::query(SQL).bind(rows_max).execute(connection).await?;
+    Ok(done.rows_affected())
+}
+
 /// Owes an event again, due at once and with all its attempts before it: to one endpoint, whatever
 /// that subscribes to, or to every endpoint that subscribes to it. Only enabled endpoints of the
 /// event's own merchant and mode are meant. An attempt in flight is not waited for; its result is

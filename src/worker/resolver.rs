@@ -69,3 +69,37 @@ impl Resolve for VettedResolver {
 fn first_refused(addresses: &[SocketAddr], allow_loopback: bool) -> Option<IpAddr> {
     addresses.iter().map(SocketAddr::ip).find(|ip| !(is_public(*ip) || allow_loopback && is_loopback(*ip)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| SocketAddr::new(text.parse().expect(text), 0)).collect()
+    }
+
+    #[test]
+    fn one_address_that_is_not_public_refuses_the_name() {
+        for (found, refused, refused_on_loopback_too) in [
+            (&["93.184.216.34", "2606:2800:220:1::1"][..], None, None),
+            (&["93.184.216.34", "10.0.0.1"], Some("10.0.0.1"), Some("10.0.0.1")),
+            (&["127.0.0.1", "::1"], Some("127.0.0.1"), None),
+            (&["::1", "169.254.169.254"], Some("::1"), Some("169.254.169.254")),
+            (&["93.184.216.34", "::ffff:192.168.0.1"], Some("::ffff:192.168.0.1"), Some("::ffff:192.168.0.1")),
+        ] {
+            for (allow_loopback, expected) in [(false, refused), (true, refused_on_loopback_too)] {
+                let expected: Option<IpAddr> = expected.map(|text| text.parse().expect(text));
+                assert_eq!(first_refused(&addresses(found), allow_loopback), expected, "{found:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_machines_own_name_is_refused_unless_it_is_allowed() {
+        let resolve =
+            |allow_loopback| VettedResolver::new(allow_loopback).resolve("localhost".parse().expect("a name"));
+        let error = resolve(false).await.err().expect("refused").to_string();
+        assert!(error.contains("not on the public internet") && !error.contains("127"), "{error}");
+        assert!(resolve(true).await.expect("allowed").all(|address| is_loopback(address.ip())));
+    }
+}

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::world::eventually;
+
 /// An answer of the API.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -179,5 +181,35 @@ impl Merchant {
     pub async fn read(&self, session: &Value) -> Value {
         let id = session["id"].as_str().expect("a session has an id");
         self.get(&format!("/v1/checkout/sessions/{id}")).await.ok()
+    }
+
+    /// What became of an event's deliveries.
+    pub async fn deliveries_of(&self, event_id: &str) -> Value {
+        self.get(&format!("/v1/events/{event_id}/deliveries")).await.ok()
+    }
+
+    /// The same, once so many attempts are recorded.
+    #[track_caller]
+    pub fn attempts_of(&self, event_id: &str, count: usize) -> impl Future<Output = Value> {
+        let what = format!("{count} recorded attempts of {event_id}");
+        eventually(&what, async move || {
+            let deliveries = self.deliveries_of(event_id).await;
+            let made = deliveries["attempts"].as_array().expect("a list of attempts").len();
+            assert!(made <= count, "more attempts than expected: {deliveries}");
+            (made == count).then_some(deliveries)
+        })
+    }
+
+    /// The newest event of a type.
+    pub async fn event(&self, kind: &str) -> Value {
+        let events = self.get(&format!("/v1/events?type={kind}&limit=1")).await.ok();
+        assert!(events["data"][0].is_object(), "no event of type {kind}");
+        events["data"][0].clone()
+    }
+
+    /// Sends an event again; to one endpoint, or to all.
+    pub async fn resend(&self, event_id: &str, endpoint_id: Option<&str>) -> Answer {
+        let fields: Vec<(&str, &str)> = endpoint_id.map(|id| ("webhook_endpoint", id)).into_iter().collect();
+        self.post(&format!("/v1/events/{event_id}/resend"), &fields).await
     }
 }

@@ -245,4 +245,13 @@ impl Payer {
         let form = Self::fill(&page, card);
         self.submit(&page, &form).await
     }
+
+    /// Gives the session up: opens the question and answers yes.
+    pub async fn cancel(&mut self, session: &Value) -> Page {
+        let path = format!("{}/cancel", self.path_of(session));
+        let question = self.visit(&path).await;
+        let csrf_token = question.field("csrf_token").expect("the question has a form");
+        let answer = self.send(Method::POST, &path, Some(&[("csrf_token", &csrf_token)])).await;
+        self.follow(answer).await
+    }
 }

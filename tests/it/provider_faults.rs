@@ -126,7 +126,7 @@ async fn a_company_that_takes_the_money_and_falls_silent_is_not_waited_for() {
         let (path, form) = (path.clone(), form.clone());
         async move { tab.press(&path, &form).await }
     });
-    story.world.until(CAPTURED, 1).await;
+    story.world.count_becomes(CAPTURED, 1).await;
     let other_tab = story.payer.visit(&path.replace("/pay", "")).await;
     other_tab.says("We are checking your payment");
     // A reload of the waiting form is the same try and is told the same at once.
@@ -157,7 +157,7 @@ async fn while_the_company_cannot_be_asked_nothing_is_decided() {
     let page = story.pay_into_doubt().await;
     for asked in 1..=4 {
         story.world.advance(SOON);
-        story.world.until(ASKED, asked).await;
+        story.world.count_becomes(ASKED, asked).await;
         story.payer.visit(&page.path).await.says("We are checking your payment");
     }
     assert_eq!(story.world.count(IN_DOUBT).await, 1);
@@ -174,7 +174,7 @@ async fn a_charge_that_cannot_be_closed_stays_in_doubt_until_it_can() {
     let page = story.pay_into_doubt().await;
     for asked in 1..=2 {
         story.world.advance(SOON);
-        story.world.until(ASKED, asked).await;
+        story.world.count_becomes(ASKED, asked).await;
         story.payer.visit(&page.path).await.says("We are checking your payment");
     }
     story.strike(Fault::RefuseReversal, Times::Never);
@@ -192,7 +192,7 @@ async fn a_payment_begun_in_time_counts_though_its_answer_comes_after_the_deadli
     story.strike(Fault::RefuseLookUp, Times::Always);
     let page = story.pay_into_doubt().await;
     story.world.advance(Duration::minutes(40));
-    story.world.until(ASKED, 1).await;
+    story.world.count_becomes(ASKED, 1).await;
     story.payer.visit(&page.path).await.says("We are checking your payment");
     story.strike(Fault::RefuseLookUp, Times::Never);
     story.world.advance(SOON);
@@ -208,7 +208,7 @@ async fn a_charge_that_turns_out_untaken_after_the_deadline_leaves_an_expired_se
     story.strike(Fault::RefuseLookUp, Times::Always);
     let page = story.pay_into_doubt().await;
     story.world.advance(Duration::minutes(40));
-    story.world.until(ASKED, 1).await;
+    story.world.count_becomes(ASKED, 1).await;
     story.strike(Fault::RefuseLookUp, Times::Never);
     story.world.advance(SOON);
     story.receiver.wait_for("checkout.session.expired").await;

@@ -58,7 +58,7 @@ async fn one_form_sent_a_hundred_times_at_once_is_charged_once() {
     let (path, form) = payer.ready(&session, GOOD_CARD).await;
     let answers = all_at_once(&world, &payer, &path, vec![form; RACERS]).await;
     assert!(answers.iter().all(|status| *status == 303), "{answers:?}");
-    world.until(IN_THE_BALANCE, 0).await;
+    world.count_becomes(IN_THE_BALANCE, 0).await;
     is_paid_once(&world, &mut payer, &path).await;
     world.end().await;
 }
@@ -76,7 +76,7 @@ async fn a_hundred_tabs_that_pay_at_once_are_charged_once() {
     });
     let answers = all_at_once(&world, &payer, &path, tabs.collect()).await;
     assert!(answers.iter().all(|status| *status == 303), "{answers:?}");
-    world.until(IN_THE_BALANCE, 0).await;
+    world.count_becomes(IN_THE_BALANCE, 0).await;
     is_paid_once(&world, &mut payer, &path).await;
     world.end().await;
 }
@@ -97,7 +97,7 @@ async fn two_browsers_that_pay_one_session_at_once_are_charged_once() {
         });
     }
     assert_eq!(racing.join_all().await, [StatusCode::SEE_OTHER; 2]);
-    world.until(IN_THE_BALANCE, 0).await;
+    world.count_becomes(IN_THE_BALANCE, 0).await;
     let mut payer = world.payer();
     let path = payer.path_of(&session);
     is_paid_once(&world, &mut payer, &format!("{path}/pay")).await;
@@ -140,7 +140,7 @@ async fn paying_cancelling_expiring_and_the_deadline_end_a_session_in_one_way() 
     world.advance(Duration::minutes(31));
     answers.extend(racing.join_all().await);
     assert!(answers.iter().all(|status| [200, 303, 400].contains(&status.as_u16())), "{answers:?}");
-    world.until(IN_THE_BALANCE, 0).await;
+    world.count_becomes(IN_THE_BALANCE, 0).await;
 
     let one_end_each = "select count(*) from checkout_session s where 1 = (select count(*) from event e
          where e.session_id = s.id and e.type = 'checkout.session.' || s.state
@@ -187,7 +187,7 @@ async fn a_payer_who_closes_the_tab_while_paying_has_paid_all_the_same() {
     let mut socket = TcpStream::connect(&address).await.expect("connects");
     socket.write_all(request.as_bytes()).await.expect("writes");
     // Once the charge is written down the company has been asked and has not answered yet.
-    world.until("select count(*) from charge where state = 'pending'", 1).await;
+    world.count_becomes("select count(*) from charge where state = 'pending'", 1).await;
     drop(socket);
     let event = receiver.wait_for("checkout.session.completed").await;
     assert_eq!(event.object_id(), session["id"]);
@@ -209,7 +209,7 @@ async fn while_a_payment_is_in_flight_nobody_can_give_the_session_up() {
         let (path, form) = (path.clone(), form.clone());
         async move { tab.press(&path, &form).await }
     });
-    world.until("select count(*) from charge where state = 'pending'", 1).await;
+    world.count_becomes("select count(*) from charge where state = 'pending'", 1).await;
     let page = path.replace("/pay", "");
     let checking = payer.visit(&page).await;
     checking.says("We are checking your payment").says("please do not pay a second time");

@@ -10,8 +10,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use checkstand::domain::signature::{SigningSecret, TOLERANCE_SECONDS, verify_standard, verify_stripe};
 use checkstand::server::{self, ServerLimits};
+use chrono::{DateTime, Utc};
 use serde_json::Value;
+use tokio::net::TcpSocket;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -40,13 +43,33 @@ impl Delivery {
     pub fn object_id(&self) -> &str {
         self.json["data"]["object"]["id"].as_str().unwrap_or_default()
     }
+
+    /// The signed time of this attempt.
+    #[track_caller]
+    pub fn timestamp(&self) -> i64 {
+        self.headers["webhook-timestamp"].parse().expect("a timestamp in unix seconds")
+    }
+}
+
+/// What the endpoint answers.
+#[derive(Clone)]
+struct Reply {
+    status: StatusCode,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self { status: StatusCode::OK, headers: Vec::new(), body: "seen".to_owned() }
+    }
 }
 
 #[derive(Default)]
 struct Inner {
     deliveries: Mutex<Vec<Delivery>>,
     arrived: Notify,
-    status: Mutex<Option<u16>>,
+    reply: Mutex<Reply>,
     /// When set, answers wait for a permit.
     gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -76,19 +99,36 @@ async fn receive(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Byte
     if let Some(gate) = gate {
         gate.acquire().await.expect("the gate lives").forget();
     }
-    let status = inner.status.lock().expect("not poisoned").unwrap_or(200);
-    (StatusCode::from_u16(status).expect("a status"), "seen").into_response()
+    let reply = inner.reply.lock().expect("not poisoned").clone();
+    let mut response = (reply.status, reply.body).into_response();
+    for (name, value) in reply.headers {
+        response.headers_mut().insert(name, value.parse().expect("a header value"));
+    }
+    response
 }
 
 impl Receiver {
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}/webhooks", listener.local_addr().expect("an address"));
-        let inner = Arc::new(Inner::default());
-        let router = Router::new().route("/webhooks", post(receive)).with_state(Arc::clone(&inner));
+        let (receiver, socket) = Self::closed();
+        receiver.open(socket);
+        receiver
+    }
+
+    /// An endpoint whose port is taken but refuses connections, until [`Receiver::open`].
+    pub fn closed() -> (Self, TcpSocket) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let url = format!("http://{}/webhooks", socket.local_addr().expect("an address"));
         let stop = CancellationToken::new();
-        tokio::spawn(server::serve(listener, router, ServerLimits::default(), stop.clone()));
-        Self { url, secret: String::new(), endpoint_id: String::new(), inner, stop }
+        (Self { url, secret: String::new(), endpoint_id: String::new(), inner: Arc::default(), stop }, socket)
+    }
+
+    pub fn open(&self, socket: TcpSocket) {
+        let listener = socket.listen(1024).expect("the port is ours");
+        let router = Router::new().route("/webhooks", post(receive)).with_state(Arc::clone(&self.inner));
+        // Many deliveries come from one address here.
+        let limits = ServerLimits { connections_per_ip_max: 4096, ..ServerLimits::default() };
+        tokio::spawn(server::serve(listener, router, limits, self.stop.clone()));
     }
 
     /// Registers it at the gateway for these events.
@@ -102,7 +142,17 @@ impl Receiver {
 
     /// Answers with this status from now on.
     pub fn answer_with(&self, status: u16) {
-        *self.inner.status.lock().expect("not poisoned") = Some(status);
+        self.inner.reply.lock().expect("not poisoned").status = StatusCode::from_u16(status).expect("a status");
+    }
+
+    /// Answers with this header from now on.
+    pub fn answer_with_header(&self, name: &'static str, value: &str) {
+        self.inner.reply.lock().expect("not poisoned").headers.push((name, value.to_owned()));
+    }
+
+    /// Answers with this text from now on.
+    pub fn answer_with_body(&self, body: &str) {
+        self.inner.reply.lock().expect("not poisoned").body = body.to_owned();
     }
 
     /// Holds answers back until the returned gate is given permits.
@@ -118,12 +168,12 @@ impl Receiver {
 
     /// Waits until the deliveries satisfy a condition, and gives them.
     #[track_caller]
-    pub fn wait_until(
-        &self,
-        what: &str,
-        condition: impl Fn(&[Delivery]) -> bool,
-    ) -> impl Future<Output = Vec<Delivery>> {
+    pub fn wait_until<'r, F>(&'r self, what: &str, condition: F) -> impl Future<Output = Vec<Delivery>> + use<'r, F>
+    where
+        F: Fn(&[Delivery]) -> bool,
+    {
         let caller = std::panic::Location::caller();
+        let what = what.to_owned();
         async move {
             let waiting = async {
                 loop {
@@ -131,9 +181,9 @@ impl Receiver {
                     tokio::pin!(arrived);
                     // Registered before looking, so that nothing slips through in between.
                     arrived.as_mut().enable();
-                    let deliveries = self.deliveries();
-                    if condition(&deliveries) {
-                        return deliveries;
+                    // Copied only in the end: stories wait for thousands.
+                    if condition(&self.inner.deliveries.lock().expect("not poisoned")) {
+                        return self.deliveries();
                     }
                     arrived.await;
                 }
@@ -165,8 +215,34 @@ impl Receiver {
         }
     }
 
-    /// Closes the socket; later deliveries are refused.
-    pub fn stop(&self) {
-        self.stop.cancel();
+    /// Those of one type that have arrived.
+    pub fn of_kind(&self, kind: &str) -> Vec<Delivery> {
+        self.deliveries().into_iter().filter(|delivery| delivery.kind() == kind).collect()
+    }
+
+    /// Waits until so many of this type have arrived, and gives them.
+    #[track_caller]
+    pub fn wait_for_many(&self, kind: &str, count: usize) -> impl Future<Output = Vec<Delivery>> {
+        let (kind, wanted) = (kind.to_owned(), kind.to_owned());
+        let waiting = self.wait_until(&format!("{count} of {kind}"), move |all| {
+            all.iter().filter(|delivery| delivery.kind() == wanted).count() >= count
+        });
+        async move { waiting.await.into_iter().filter(|delivery| delivery.kind() == kind).collect() }
+    }
+
+    /// Checks a delivery as a merchant's backend does that holds this endpoint's secret: both
+    /// signatures, at a time that is no more than the usual tolerance away from `now`.
+    #[track_caller]
+    pub fn believes(&self, delivery: &Delivery, now: DateTime<Utc>) {
+        let secrets = [SigningSecret::parse(&self.secret).expect("a well-formed secret")];
+        let (now, body, headers) = (now.timestamp(), delivery.body.as_bytes(), &delivery.headers);
+        let stripe = verify_stripe(&secrets, &headers["stripe-signature"], body, now, TOLERANCE_SECONDS);
+        assert_eq!(stripe, Ok(()), "Stripe-Signature of {}", delivery.body);
+        let (id, timestamp) = (&headers["webhook-id"], &headers["webhook-timestamp"]);
+        let signature = &headers["webhook-signature"];
+        let standard = verify_standard(&secrets, id, timestamp, signature, body, now, TOLERANCE_SECONDS);
+        assert_eq!(standard, Ok(()), "webhook-signature of {}", delivery.body);
+        assert_eq!(id, delivery.event_id());
+        assert!(headers["stripe-signature"].starts_with(&format!("t={timestamp},v1=")));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +19,6 @@ use checkstand::providers::simulator_faults::SimulatorBehaviour;
 use checkstand::server;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,10 +32,6 @@ const DATABASE_SESSIONS_MAX: u32 = 400;
 
 /// Connections of one gateway in a story.
 const GATEWAY_CONNECTIONS_MAX: u32 = 12;
-
-/// Between two looks of [`World::until`], and when it gives up.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-const LOOK_MAX: Duration = Duration::from_secs(30);
 
 const TEMPLATE: &str = "template_migrated";
 
@@ -69,6 +65,33 @@ async fn execute(url: &str, sql: &str) {
     let mut connection = PgConnection::connect(url).await.expect("the server answers");
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect(sql);
     connection.close().await.expect("the connection closes");
+}
+
+/// How long a story waits for what nobody announces: a bound, not a measurement.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Between two looks while waiting.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Looks until there is something, for what cannot be awaited. Fails after [`WAIT_MAX`].
+#[track_caller]
+pub fn eventually<T, F>(what: &str, mut look: F) -> impl Future<Output = T> + use<T, F>
+where
+    F: AsyncFnMut() -> Option<T>,
+{
+    let caller = std::panic::Location::caller();
+    let what = what.to_owned();
+    async move {
+        let deadline = Instant::now() + WAIT_MAX;
+        let mut beat = tokio::time::interval(LOOK_EVERY);
+        loop {
+            beat.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{caller}: waited for {what}");
+        }
+    }
 }
 
 /// One gateway process, as far as the story can tell.
@@ -174,6 +197,11 @@ impl World {
         self.replicas.push(Replica { base, app, simulator, shutdown, serving: Some(serving) });
     }
 
+    /// Changes a setting for replicas that are added from now on.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.options.settings.push((name, value.to_owned()));
+    }
+
     /// The first gateway's address.
     pub fn base(&self) -> &str {
         &self.replicas[0].base
@@ -229,20 +257,10 @@ impl World {
         text
     }
 
-    /// Waits until a count in the database is this: for what announces itself in no other way.
-    pub async fn until(&self, sql: &'static str, wanted: i64) {
-        let mut connection = self.database().await;
-        let mut beat = tokio::time::interval(LOOK_EVERY);
-        let looking = async {
-            loop {
-                beat.tick().await;
-                let count: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect(sql);
-                if count == wanted {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(LOOK_MAX, looking).await.unwrap_or_else(|_| panic!("it never became {wanted}: {sql}"));
+    /// Waits until a query gives this number.
+    #[track_caller]
+    pub fn count_becomes(&self, sql: &'static str, count: i64) -> impl Future<Output = ()> {
+        eventually(&format!("{count} from: {sql}"), async move || (self.count(sql).await == count).then_some(()))
     }
 
     /// Moves every gateway's clock forward.
@@ -290,6 +308,18 @@ impl World {
         change(&mut new_key);
         let (key, key_id) = self.store_key(livemode, new_key).await;
         merchant.with_key(&key, &key_id)
+    }
+
+    /// The same merchant with a key of the other mode.
+    pub async fn in_live_mode(&self, merchant: &Merchant) -> Merchant {
+        let app = self.app();
+        let merchant_id = merchants::find(app, &merchant.id).await.expect("the merchant");
+        let key = SecretKey::generate(true);
+        let new_key = NewKey { merchant_id, name: "live".to_owned(), loopback_only: false, expires_at: None };
+        let stored = merchants::store_key(app, &key, new_key).await.expect("a key");
+        let live = Merchant::new(&merchant.base, key.expose(), &merchant.id, &stored.id);
+        live.post("/v1/redirect_urls", &[("url", "https://shop.example")]).await.ok();
+        live
     }
 
     /// A browser without JavaScript at the first gateway.

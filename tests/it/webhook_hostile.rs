@@ -1,0 +1,194 @@
+//! Receivers that behave as badly as they can: each costs its sender one bounded attempt, says in the
+//! log what went wrong, and keeps its neighbour from nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkstand::domain::signature::{SigningSecret, TOLERANCE_SECONDS, verify_standard, verify_stripe};
+use checkstand::ops::endpoints::{open_secret, secret_place};
+use checkstand::worker::deliver::{self, DeliverSettings, DeliverWorker};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::world::{World, WorldOptions};
+
+const CREATED: &str = "checkout.session.created";
+
+/// The stories' worker gives an attempt this long instead of fifteen seconds.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Between two bytes of the dripping receiver.
+const DRIP_EVERY: Duration = Duration::from_millis(100);
+
+/// A world whose own worker has little patience.
+async fn impatient() -> (World, DeliverWorker) {
+    let world = World::with(WorldOptions { worker: false, ..WorldOptions::default() }).await;
+    let (keyring, clock) = (Arc::clone(&world.app().keyring), Arc::clone(&world.app().clock));
+    let settings =
+        DeliverSettings { attempt_timeout: ATTEMPT_TIMEOUT, allow_loopback: true, ..DeliverSettings::default() };
+    let (_, worker) = deliver::start(
+        world.app().store.pool().clone(),
+        Arc::new(move |endpoint, sealed| open_secret(&keyring, endpoint, sealed)),
+        Arc::new(move || clock.now()),
+        settings,
+    )
+    .expect("a worker");
+    (world, worker)
+}
+
+/// Reads one request to the end of its body and gives its path.
+async fn read_request(socket: &mut TcpStream) -> std::io::Result<String> {
+    let mut read = Vec::new();
+    let mut chunk = [0_u8; 8192];
+    loop {
+        // The first byte of a TLS handshake, which never looks like a request.
+        if read.first() == Some(&0x16) {
+            return Ok("/tls".to_owned());
+        }
+        if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+            let length: usize = length.and_then(|text| text.parse().ok()).unwrap_or(0);
+            if read.len() >= end + 4 + length {
+                return Ok(head.split(' ').nth(1).unwrap_or_default().to_owned());
+            }
+        }
+        match socket.read(&mut chunk).await? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            count => read.extend_from_slice(&chunk[..count]),
+        }
+    }
+}
+
+async fn misbehave(mut socket: TcpStream) -> std::io::Result<()> {
+    let path = read_request(&mut socket).await?;
+    match path.as_str() {
+        "/hang" => std::future::pending().await,
+        "/close" => Ok(()),
+        "/reset" => socket.set_zero_linger(),
+        "/garbage" => socket.write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n").await,
+        "/half" => socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await,
+        "/drip" => {
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n").await?;
+            let mut beat = tokio::time::interval(DRIP_EVERY);
+            loop {
+                beat.tick().await;
+                socket.write_all(b"x").await?;
+            }
+        }
+        "/endless-head" => {
+            socket.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+            loop {
+                socket.write_all(b"x-more: and more and more and more and more\r\n").await?;
+            }
+        }
+        "/huge" => {
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n").await?;
+            loop {
+                socket.write_all(&[b'y'; 65536]).await?;
+            }
+        }
+        "/bomb" => {
+            // Said to be compressed, which was not asked for; nothing here unpacks it.
+            let head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00";
+            socket.write_all(head).await?;
+            std::future::pending().await
+        }
+        _ => socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await,
+    }
+}
+
+async fn hostile_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(misbehave(socket));
+        }
+    });
+    address
+}
+
+// Some of them never stop writing, and must not do it on the sender's thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_receivers_cost_one_bounded_attempt_each() {
+    let (world, worker) = impatient().await;
+    let merchant = world.merchant().await;
+    let address = hostile_server().await;
+    let port = address.rsplit(':').next().expect("a port");
+    let cases: [(String, &str, Value, &str); 10] = [
+        (format!("http://{address}/hang"), "retry", Value::Null, "no complete answer within 4 s"),
+        (format!("http://{address}/drip"), "retry", 200.into(), "no complete answer within 4 s"),
+        (format!("http://{address}/close"), "retry", Value::Null, "no complete answer: "),
+        (format!("http://{address}/reset"), "retry", Value::Null, "no complete answer: "),
+        (format!("http://{address}/garbage"), "retry", Value::Null, "no complete answer: "),
+        (format!("http://{address}/half"), "retry", 200.into(), "no complete answer: "),
+        (format!("http://{address}/endless-head"), "retry", Value::Null, "no complete answer: "),
+        // Not HTTP over TLS at all.
+        (format!("https://localhost:{port}/tls"), "retry", Value::Null, "no connection: "),
+        // The status says that it was taken; how much is said beside it does not matter.
+        (format!("http://{address}/huge"), "delivered", 200.into(), ""),
+        (format!("http://{address}/bomb"), "delivered", 200.into(), ""),
+    ];
+    let mut endpoints = Vec::new();
+    for (url, ..) in &cases {
+        let endpoint = merchant.post("/v1/webhook_endpoints", &[("url", url), ("enabled_events[]", "*")]).await.ok();
+        endpoints.push(endpoint["id"].clone());
+    }
+    let neighbour = world.receiver(&merchant).await;
+    merchant.session().await;
+    let event = neighbour.wait_for(CREATED).await;
+    let log = merchant.attempts_of(event.event_id(), cases.len() + 1).await;
+    for ((url, outcome, status, error), endpoint) in cases.iter().zip(&endpoints) {
+        let attempts = log["attempts"].as_array().expect("a list");
+        let attempt = attempts.iter().find(|one| one["webhook_endpoint"] == *endpoint).expect("an attempt");
+        assert_eq!((&attempt["outcome"], &attempt["status_code"]), (&(*outcome).into(), status), "{url}: {attempt}");
+        assert!(attempt["error"].as_str().unwrap_or("").starts_with(error), "{url}: {attempt}");
+        assert!(attempt["response_excerpt"].as_str().unwrap_or("").len() <= 1024, "{url}");
+        let limit = i64::try_from(ATTEMPT_TIMEOUT.as_millis()).unwrap() + 2_000;
+        assert!(attempt["duration_ms"].as_i64().unwrap() <= limit, "{url}: {attempt}");
+    }
+    worker.stop(Duration::ZERO).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn while_a_secret_is_replaced_both_sign_and_afterwards_the_new_one_alone() {
+    let world = World::start().await;
+    let merchant = world.merchant().await;
+    let receiver = world.receiver(&merchant).await;
+    let old = SigningSecret::parse(&receiver.secret).expect("the old secret");
+    let new = SigningSecret::generate();
+    let sealed = world.app().keyring.seal(&secret_place(&receiver.endpoint_id), new.expose().as_bytes());
+    let until = world.app().clock.now() + chrono::Duration::hours(1);
+    let mut connection = world.database().await;
+    sqlx::query(
+        "update webhook_endpoint
+         set previous_secret_sealed = secret_sealed, previous_secret_until = $1, secret_sealed = $2",
+    )
+    .bind(until)
+    .bind(sealed)
+    .execute(&mut connection)
+    .await
+    .expect("the secret is replaced");
+
+    for (session, signatures, old_is_valid) in [(1, 2, true), (2, 1, false)] {
+        merchant.session().await;
+        let delivery = receiver.wait_for_many(CREATED, session).await.pop().expect("a delivery");
+        let headers = &delivery.headers;
+        assert_eq!(headers["webhook-signature"].split(' ').count(), signatures);
+        assert_eq!(headers["stripe-signature"].matches("v1=").count(), signatures);
+        for (secret, is_valid) in [(&new, true), (&old, old_is_valid)] {
+            let (held, body) = ([secret.clone()], delivery.body.as_bytes());
+            let at = delivery.timestamp();
+            let stripe = verify_stripe(&held, &headers["stripe-signature"], body, at, TOLERANCE_SECONDS);
+            let (id, time) = (&headers["webhook-id"], &headers["webhook-timestamp"]);
+            let signature = &headers["webhook-signature"];
+            let standard = verify_standard(&held, id, time, signature, body, at, TOLERANCE_SECONDS);
+            assert_eq!((stripe.is_ok(), standard.is_ok()), (is_valid, is_valid));
+        }
+        world.advance(chrono::Duration::hours(2));
+    }
+    world.end().await;
+}

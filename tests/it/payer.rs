@@ -67,7 +67,6 @@ impl Page {
 fn unescape(text: &str) -> String {
     let mut text = text.to_owned();
     for (entity, character) in [
-        ("&#38;", "&"),
         ("&#60;", "<"),
         ("&#62;", ">"),
         ("&#34;", "\""),
@@ -76,7 +75,9 @@ fn unescape(text: &str) -> String {
         ("&quot;", "\""),
         ("&lt;", "<"),
         ("&gt;", ">"),
+        // Last, so that what only looks like an entity stays what it is.
         ("&amp;", "&"),
+        ("&#38;", "&"),
     ] {
         text = text.replace(entity, character);
     }
@@ -197,7 +198,7 @@ impl Payer {
     }
 
     /// The fields that the form would send.
-    pub fn filled<'f>(form: &'f [(String, String)]) -> Vec<(&'f str, &'f str)> {
+    pub fn filled(form: &[(String, String)]) -> Vec<(&str, &str)> {
         form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 

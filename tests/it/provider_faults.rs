@@ -61,7 +61,7 @@ impl Story {
         page
     }
 
-    async fn is_paid_once(mut self) {
+    async fn ends_paid_once(mut self) {
         let event = self.receiver.wait_for("checkout.session.completed").await;
         assert_eq!(event.object_id(), self.session["id"]);
         self.payer.open(&self.session).await.says("Payment complete").says("You paid €25.98.");
@@ -81,7 +81,7 @@ async fn an_answer_that_is_lost_after_the_money_was_taken_is_asked_for() {
     story.pay_into_doubt().await;
     assert_eq!(story.merchant.read(&story.session).await["state"], "processing");
     story.world.advance(Duration::seconds(3));
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn a_decline_whose_answer_is_lost_gives_the_payer_the_form_again() {
     page.says("Your card was declined.").says("You can try 3 more times.");
     let form = Payer::fill(&page, GOOD_CARD);
     story.payer.submit(&page, &form).await.says("Payment complete");
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_charge_that_never_arrived_is_closed_before_another_is_tried() {
     page.says("Your card could not be processed just now. You were not charged.");
     let form = Payer::fill(&page, GOOD_CARD);
     story.payer.submit(&page, &form).await.says("Payment complete");
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn a_company_that_takes_the_money_and_falls_silent_is_not_waited_for() {
     // The waiting tab is answered as well, long after, and with the truth.
     let late = silent.await.expect("lives");
     assert_eq!(late.header("location"), Some(path.replace("/pay", "/done").as_str()));
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn a_slow_company_is_waited_for() {
     let mut story = Story::begin().await;
     story.world.replicas[0].simulator.set_latency_ms(700);
     story.payer.pay(&story.session, GOOD_CARD).await.says("Payment complete");
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn while_the_company_cannot_be_asked_nothing_is_decided() {
     assert_eq!(story.world.count(IN_DOUBT).await, 1);
     story.strike(Fault::RefuseLookUp, Times::Never);
     story.world.advance(SOON);
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_payment_begun_in_time_counts_though_its_answer_comes_after_the_deadli
     story.world.advance(SOON);
     story.receiver.wait_for("checkout.session.completed").await;
     assert_eq!(story.world.count("select count(*) from event where type = 'checkout.session.expired'").await, 0);
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn what_one_gateway_leaves_open_another_settles() {
     story.payer = story.payer.at(&base);
     story.merchant = story.merchant.at(&base);
     story.world.advance(Duration::seconds(30));
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn news_of_a_charge_that_comes_twice_counts_once() {
         }
     })));
     story.payer.pay(&story.session, GOOD_CARD).await.says("Payment complete");
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -262,7 +262,7 @@ async fn late_news_changes_nothing_that_is_settled() {
     ] {
         payments::settle(story.world.app(), &charge, report).await.expect("is heard");
     }
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }
 
 #[tokio::test]
@@ -282,5 +282,5 @@ async fn money_that_is_reported_for_a_charge_settled_otherwise_is_given_back() {
     let page = story.payer.open(&story.session).await;
     let form = Payer::fill(&page, GOOD_CARD);
     story.payer.submit(&page, &form).await.says("Payment complete");
-    story.is_paid_once().await;
+    story.ends_paid_once().await;
 }

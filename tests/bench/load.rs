@@ -1,0 +1,141 @@
+//! wrk, the load generator: closed loop, kept-alive connections, on the same cores as everything else.
+//!
+//! Each creation has an idempotency key of its own. An answer that is not a success fails the run:
+//! a refusal costs less than what is to be measured.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Threads of wrk.
+const THREADS: u32 = 2;
+
+/// Two line items, metadata, the ways back: what a shop sends.
+pub const FORM: &str = "mode=payment\
+    &line_items[0][price_data][currency]=eur\
+    &line_items[0][price_data][product_data][name]=House%20blend%2C%20whole%20beans\
+    &line_items[0][price_data][product_data][description]=250%20g%2C%20roasted%20on%20Monday\
+    &line_items[0][price_data][unit_amount]=1299\
+    &line_items[0][quantity]=2\
+    &line_items[1][price_data][currency]=eur\
+    &line_items[1][price_data][product_data][name]=Stoneware%20mug\
+    &line_items[1][price_data][unit_amount]=1800\
+    &line_items[1][quantity]=1\
+    &success_url=https%3A%2F%2Fshop.example%2Fthanks%3Fsession%3D%7BCHECKOUT_SESSION_ID%7D\
+    &cancel_url=https%3A%2F%2Fshop.example%2Fcart\
+    &client_reference_id=order-1047\
+    &metadata[order]=1047\
+    &metadata[channel]=web";
+
+const CREATE: &str = r#"
+local counter, thread_number = 0, 0
+function setup(thread)
+  thread:set("thread_number", counter)
+  counter = counter + 1
+end
+local headers, body, requests, run = {}, "", 0, ""
+function init(arguments)
+  headers["Content-Type"] = "application/x-www-form-urlencoded"
+  headers["Authorization"] = "Bearer " .. arguments[1]
+  body, run = arguments[2], arguments[3]
+end
+function request()
+  requests = requests + 1
+  headers["Idempotency-Key"] = string.format("%s-%04d-%020d", run, thread_number, requests)
+  return wrk.format("POST", "/v1/checkout/sessions", headers, body)
+end
+"#;
+
+const PAGE: &str = r#"
+local counter, thread_number = 0, 0
+function setup(thread)
+  thread:set("thread_number", counter)
+  counter = counter + 1
+end
+local paths = {}
+function init(arguments)
+  for line in io.lines(arguments[1]) do paths[#paths + 1] = wrk.format("GET", line) end
+  math.randomseed(os.time() + 7919 * thread_number)
+end
+function request()
+  return paths[math.random(#paths)]
+end
+"#;
+
+/// Figures that wrk would print for people.
+const DONE: &str = r#"
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format("RESULT %d %d %d %d %d %d\n", summary.requests, summary.duration,
+    errors.status + errors.connect + errors.read + errors.write, errors.timeout,
+    latency:percentile(50), latency:percentile(99)))
+end
+"#;
+
+/// What one run gave.
+#[derive(Clone, Copy)]
+pub struct Answers {
+    /// Answers in all.
+    pub count: u64,
+    /// Answers a second.
+    pub rate: f64,
+    /// Half of the answers came within this time, in milliseconds.
+    pub p50_ms: f64,
+    /// 99 of a hundred came within this time, in milliseconds.
+    pub p99_ms: f64,
+}
+
+/// Scripts for wrk.
+pub struct Wrk {
+    create: PathBuf,
+    page: PathBuf,
+}
+
+impl Wrk {
+    /// Writes the scripts.
+    pub fn new(folder: &Path) -> Self {
+        let write = |name: &str, text: &str| {
+            let file = folder.join(name);
+            std::fs::write(&file, format!("{text}{DONE}")).expect("the temporary folder takes files");
+            file
+        };
+        Self { create: write("create.lua", CREATE), page: write("page.lua", PAGE) }
+    }
+
+    /// Makes sessions; `run` makes the idempotency keys of this run its own.
+    pub fn create(&self, address: &str, clients: u32, seconds: u64, key: &str, run: &str) -> Answers {
+        wrk(&self.create, address, clients, seconds, &[key, FORM, run])
+    }
+
+    /// Gets pages at random, whose paths stand in a file.
+    pub fn page(&self, address: &str, clients: u32, seconds: u64, paths: &Path) -> Answers {
+        wrk(&self.page, address, clients, seconds, &[&paths.to_string_lossy()])
+    }
+}
+
+fn wrk(script: &Path, address: &str, clients: u32, seconds: u64, arguments: &[&str]) -> Answers {
+    let output = Command::new("wrk")
+        .args(["-t", &THREADS.to_string(), "-c", &clients.to_string(), "-d", &format!("{seconds}s")])
+        .arg("-s")
+        .arg(script)
+        .arg(format!("http://{address}/"))
+        .arg("--")
+        .args(arguments)
+        .output()
+        .expect("wrk starts; run scripts/install-prerequisites bench");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let result = text.lines().find_map(|line| line.strip_prefix("RESULT "));
+    let figures: Vec<u64> =
+        result.unwrap_or_default().split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
+    let [count, micros, failed, timed_out, p50, p99] = figures[..] else {
+        panic!("wrk failed: {text}{}", String::from_utf8_lossy(&output.stderr));
+    };
+    assert!(failed == 0 && timed_out == 0, "{failed} of {count} answers were failures, {timed_out} timed out");
+    Answers { count, rate: count as f64 * 1e6 / micros as f64, p50_ms: p50 as f64 / 1e3, p99_ms: p99 as f64 / 1e3 }
+}
+
+/// wrk's version.
+pub fn version() -> String {
+    let output = Command::new("wrk").arg("-v").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}

@@ -10,6 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::keyring::Keyring;
+use crate::ops::batching::Batches;
+use crate::ops::redirect_urls::AllowLists;
 use crate::providers::Registry;
 use crate::store::Store;
 use crate::store::outbox::{Lease, Outgoing};
@@ -67,6 +69,10 @@ pub struct App {
     pub providers: Registry,
     /// The process's own worker, if it has one.
     pub outbox: Option<Outbox>,
+    /// Requests that share a statement.
+    pub batches: Batches,
+    /// Allow-lists of redirect URLs seen lately.
+    pub allow_lists: AllowLists,
     /// Operations that must end before the process does.
     pub tasks: TaskTracker,
 }

@@ -28,6 +28,9 @@ const IDEMPOTENCY_RETENTION_HOURS_MIN: u32 = 24;
 /// Most database connections of one process: PostgreSQL's own default is a hundred for all.
 const DATABASE_CONNECTIONS_MAX: u32 = 500;
 
+/// Most sessions in one statement: beyond that a statement only takes longer.
+const CREATE_BATCH_MAX: u16 = 1024;
+
 /// The settings as they stand in file and environment.
 #[derive(Deserialize, Debug, Clone)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +43,8 @@ pub struct Config {
     pub database_url: SecretString,
     /// Connections to it.
     pub database_connections_max: u32,
+    /// Sessions made in one statement at most; 1 makes each by itself.
+    pub create_batch_max: u16,
     /// Secret keys, the current one first.
     pub secret_keys: Vec<SecretString>,
     /// `pretty` or `json`.
@@ -150,6 +155,9 @@ impl Config {
         }
         if !(1..=DATABASE_CONNECTIONS_MAX).contains(&self.database_connections_max) {
             return bad("database_connections_max", format!("must be 1 to {DATABASE_CONNECTIONS_MAX}"));
+        }
+        if !(1..=CREATE_BATCH_MAX).contains(&self.create_batch_max) {
+            return bad("create_batch_max", format!("must be 1 to {CREATE_BATCH_MAX}"));
         }
         if !(1..=7 * 24 * 60).contains(&self.session_lifetime_max_minutes) {
             return bad("session_lifetime_max_minutes", "must be 1 minute to 7 days (10080)".to_owned());

@@ -26,7 +26,9 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::headers::{HeaderPolicy, security_headers};
 use crate::keyring::Keyring;
+use crate::ops::batching;
 use crate::ops::endpoints::open_secret;
+use crate::ops::redirect_urls::AllowLists;
 use crate::providers::simulator::Simulator;
 use crate::providers::simulator_faults::SimulatorBehaviour;
 use crate::providers::{Provider, Registry};
@@ -60,6 +62,7 @@ pub struct Gateway {
     config: Config,
     deliver: Option<DeliverWorker>,
     sweep: Option<JoinHandle<()>>,
+    batch_workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
@@ -102,6 +105,7 @@ impl Gateway {
                 offer: Box::new(move |deliveries| queue.offer(deliveries)),
             });
         }
+        let (batches, unstarted) = batching::queues(&store, config.create_batch_max);
         let app = Arc::new(App {
             settings: config.settings(),
             store,
@@ -110,11 +114,14 @@ impl Gateway {
             vault,
             providers,
             outbox,
+            batches,
+            allow_lists: AllowLists::default(),
             tasks: TaskTracker::new(),
         });
         let stop = CancellationToken::new();
+        let batch_workers = unstarted.start(&app, config.create_batch_max, &stop);
         let sweep = roles.worker.then(|| tokio::spawn(sweep::run(Arc::clone(&app), stop.clone())));
-        Ok(Self { app, simulator, config, deliver, sweep, stop })
+        Ok(Self { app, simulator, config, deliver, sweep, batch_workers, stop })
     }
 
     /// All doors as one router.
@@ -163,6 +170,11 @@ impl Gateway {
             && let Err(error) = sweep.await
         {
             tracing::error!(%error, "the sweep ended badly");
+        }
+        for worker in self.batch_workers {
+            if let Err(error) = worker.await {
+                tracing::error!(%error, "a worker of shared statements ended badly");
+            }
         }
         if let Some(deliver) = self.deliver {
             deliver.stop(DELIVERY_GRACE).await;

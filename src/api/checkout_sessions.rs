@@ -31,8 +31,18 @@ pub async fn create(call: Call) -> Result<Answer> {
 async fn check_and_create(call: &Call, write: &Write) -> Result<Answer> {
     let params: CreateCheckoutSession = call.params().map_err(explain_unsupported)?;
     let expand = expand(params.expand.clone())?;
-    let allowed = redirect_urls::all(&call.app, &call.caller).await?;
-    let new = params.check(&allowed, call.caller.livemode)?;
+    let allowed = redirect_urls::remembered(&call.app, &call.caller).await?;
+    let new = match params.check(&allowed, call.caller.livemode) {
+        Ok(new) => new,
+        // The list may have grown since it was read.
+        Err(refused) => {
+            let now_allowed = redirect_urls::all(&call.app, &call.caller).await?;
+            if now_allowed == allowed {
+                return Err(refused);
+            }
+            call.params::<CreateCheckoutSession>()?.check(&now_allowed, call.caller.livemode)?
+        }
+    };
     sessions::create(&call.app, write, new, &expand).await
 }
 

@@ -4,6 +4,7 @@
 //! provider's call between them, never inside. Locks are taken in the order session, charge, payment,
 //! outbox. What is owed to webhook endpoints is handed to the worker after the commit.
 
+pub mod batching;
 pub mod endpoints;
 pub mod events;
 pub mod merchants;

@@ -1,11 +1,13 @@
 //! Checkout sessions: made, read, changed and ended.
 //!
-//! A session is made in one statement (`store::sessions::create`); every other change locks its row.
+//! A session is made in one statement (`store::sessions::create`), under load together with others
+//! (`batching`); every other change locks its row.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::batching::{self, Made};
 use super::replay::{Answer, Write};
 use super::{Caller, count_ended, session_events};
 use crate::app::App;
@@ -16,9 +18,8 @@ use crate::domain::session::{
 };
 use crate::domain::{payment, refusal::Refusal};
 use crate::error::{Error, Result};
-use crate::store::sessions::{Created, Creation, Filter, PageSession};
+use crate::store::sessions::{Creation, Filter, PageSession};
 use crate::store::{self, Connection, Page};
-use crate::telemetry;
 use crate::wire::checkout_session::CheckoutSession;
 use crate::wire::event::EventRequest;
 use crate::wire::line_item::LineItem;
@@ -92,17 +93,19 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
     let event = events.into_iter().next().ok_or_else(|| Error::Internal("a creation has one event".to_owned()))?;
     let answer = Answer::new(&CheckoutSession::new(&session, Some(page_url(app, &session.id)), None, expand));
     let creation = Creation { reply: write.reply(app, &answer), session, event };
-    let mut connection = app.store.pool().acquire().await?;
-    let created = store::sessions::create(&mut connection, &[creation], &app.lease(now)).await;
-    drop(connection);
-    match created.map_err(|error| in_use(error, write))?.pop() {
-        Some(Created::Done(outgoing)) => {
-            metrics::counter!(telemetry::SESSIONS_CREATED_TOTAL).increment(1);
-            app.hand_over(outgoing);
-            Ok(answer)
-        }
-        Some(Created::KeyTaken) | None => write.answer_of_the_winner(app).await,
+    let made = match &app.batches.creations {
+        Some(queue) => queue.ask(creation).await,
+        None => make_alone(app, creation).await,
+    };
+    match made.map_err(|error| in_use(error, write))? {
+        Made::Done => Ok(answer),
+        Made::KeyTaken => write.answer_of_the_winner(app).await,
     }
+}
+
+async fn make_alone(app: &App, creation: Creation) -> Result<Made> {
+    let mut connection = app.store.pool().acquire().await?;
+    Ok(batching::make(app, &mut connection, &creation).await?)
 }
 
 /// A lock time-out while storing a key means that its first request is still running.
@@ -270,7 +273,14 @@ pub async fn expire(app: &App, write: &Write, id: &str, expand: &Expand) -> Resu
 pub async fn find_by_token(app: &App, token: &str) -> Result<PageSession> {
     let absent = || Error::not_found("checkout.session", "");
     let id = app.keyring.open_payer_token(token).ok_or_else(absent)?;
-    store::sessions::find_for_page(app.store.pool(), &id).await?.ok_or_else(absent)
+    let found = match &app.batches.pages {
+        Some(queue) => queue.ask(id).await?,
+        None => {
+            let mut connection = app.store.pool().acquire().await?;
+            store::sessions::find_for_pages(&mut connection, &[id.as_str()]).await?.pop().transpose()?
+        }
+    };
+    found.ok_or_else(absent)
 }
 
 /// The newest charge of a session, for what a page says about it.

@@ -13,8 +13,7 @@ use crate::store::outbox::{Outgoing, subscribed};
 /// Where the worker takes its connections from.
 pub type Pool = sqlx::PgPool;
 
-/// What a statement fails with.
-pub type Failure = sqlx::Error;
+pub use super::Failure;
 
 /// Whether the same statement may succeed in a moment: the connection is gone, the server is
 /// starting, stopping, out of resources or in recovery, or transactions collided.

@@ -52,10 +52,30 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How far ahead event partitions are made: a worker that is down for a week still finds its day.
 pub const PARTITIONS_AHEAD: chrono::Duration = chrono::Duration::days(7);
 
+/// Connections set aside for statements that many requests share: three or four that write, one that
+/// reads. More would only make the batches smaller.
+const SHARED_CONNECTIONS_MAX: u32 = 5;
+
+/// One connection in so many is set aside.
+const CONNECTIONS_PER_SHARED: u32 = 4;
+
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
+    shared: Option<SharedPool>,
+}
+
+/// A connection out of a pool.
+pub type SharedConnection = sqlx::pool::PoolConnection<Postgres>;
+
+/// Connections for statements that many requests share. Whoever takes one keeps it while there is
+/// work, because giving it back costs a round trip.
+#[derive(Clone, Debug)]
+pub struct SharedPool {
+    pool: PgPool,
+    /// How many there are.
+    pub connections: u32,
 }
 
 /// The migrations, embedded in the binary.
@@ -79,6 +99,21 @@ impl From<sqlx::Error> for Error {
             },
             _ => Self::Internal(format!("database: {error}")),
         }
+    }
+}
+
+/// What a statement fails with.
+pub type Failure = sqlx::Error;
+
+/// Whether the server says that it has refused a statement, so that nothing of it was done. After
+/// every other failure it may have been done: a server that is shutting down can commit and still not
+/// say so.
+pub fn was_refused(failure: &Failure) -> bool {
+    match failure {
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| !code.starts_with("57P") && !code.starts_with("08"))
+        }
+        _ => false,
     }
 }
 
@@ -151,8 +186,21 @@ impl Store {
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
         ]);
         connect_once(&options).await?.close().await?;
+        let set_aside = (connections_max / CONNECTIONS_PER_SHARED).min(SHARED_CONNECTIONS_MAX);
+        // With one connection there would be a writer and no reader.
+        let set_aside = if set_aside < 2 { 0 } else { set_aside };
+        let shared = (set_aside > 0).then(|| SharedPool {
+            connections: set_aside,
+            pool: PgPoolOptions::new()
+                .max_connections(set_aside)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+                // Their few statements have one good plan each, whatever the values are; making a plan
+                // anew takes longer than carrying it out.
+                .connect_lazy_with(options.clone().options([("plan_cache_mode", "force_generic_plan")])),
+        });
         let pool = PgPoolOptions::new()
-            .max_connections(connections_max)
+            .max_connections(connections_max - set_aside)
             .min_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             // A ping before each use costs a round trip; a connection that died in the pool costs one
@@ -160,7 +208,7 @@ impl Store {
             .test_before_acquire(false)
             .connect_with(options)
             .await?;
-        Ok(Self { pool })
+        Ok(Self { pool, shared })
     }
 
     /// Whether every migration of this binary has been applied.
@@ -187,6 +235,19 @@ impl Store {
         &self.pool
     }
 
+    /// A connection for shared statements.
+    ///
+    /// # Errors
+    /// When none is to be had.
+    pub async fn shared_connection(&self) -> Result<SharedConnection, Failure> {
+        self.shared.as_ref().map_or(&self.pool, |shared| &shared.pool).acquire().await
+    }
+
+    /// The connections for shared statements; none where `connections_max` is too small for any.
+    pub fn shared(&self) -> Option<&SharedPool> {
+        self.shared.as_ref()
+    }
+
     /// Begins a transaction.
     ///
     /// # Errors
@@ -203,13 +264,17 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Connections in the pool: open, and idle among them.
+    /// Connections of this process: open, and idle among them.
     pub fn pool_connections(&self) -> (u32, usize) {
-        (self.pool.size(), self.pool.num_idle())
+        let shared = self.shared.as_ref().map_or((0, 0), |shared| (shared.pool.size(), shared.pool.num_idle()));
+        (self.pool.size() + shared.0, self.pool.num_idle() + shared.1)
     }
 
     /// Closes the pool after the connections in use have come back.
     pub async fn close(&self) {
+        if let Some(shared) = &self.shared {
+            shared.pool.close().await;
+        }
         self.pool.close().await;
     }
 }

@@ -13,7 +13,7 @@ use super::codec::{
 };
 use super::idempotency::NewReply;
 use super::outbox::{self, Lease, NewEvent, Outgoing};
-use super::{Connection, inconsistent};
+use super::{Connection, Failure, inconsistent};
 use crate::domain::id::{MerchantId, PaymentId, SessionId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::redirect::WayBack;
@@ -107,7 +107,11 @@ pub enum Created {
 ///
 /// # Errors
 /// When the database does not answer; then none was made, or the connection broke during the commit.
-pub async fn create(connection: &mut Connection, creations: &[Creation], lease: &Lease) -> Result<Vec<Created>> {
+pub async fn create(
+    connection: &mut Connection,
+    creations: &[Creation],
+    lease: &Lease,
+) -> Result<Vec<Created>, Failure> {
     const SQL: &str = concat!(
         "with ",
         outbox::outbox_parameters!(),
@@ -129,10 +133,10 @@ pub async fn create(connection: &mut Connection, creations: &[Creation], lease: 
             on conflict do nothing
             returning merchant_id, livemode, key, fingerprint, body_sealed
         ), accepted as (
-            select g.* from given g where g.key is null or exists (
-                select 1 from reply_stored r
-                where r.merchant_id = g.merchant_id and r.livemode = g.livemode and r.key = g.key
-                  and r.body_sealed = g.body_sealed)
+            select g.* from given g left join reply_stored r
+                on r.merchant_id = g.merchant_id and r.livemode = g.livemode and r.key = g.key
+                   and r.body_sealed = g.body_sealed
+            where g.key is null or r.key is not null
         ), session_stored as (
             insert into checkout_session (id, merchant_id, livemode, mode, state, currency, amount_subtotal,
                 amount_total, line_items, success_url, cancel_url, return_url, expired_url, failed_url,
@@ -215,31 +219,33 @@ pub async fn find(pool: &PgPool, merchant: &MerchantId, livemode: bool, id: &Ses
     row.as_ref().map(to_session).transpose()
 }
 
-/// The session that a payer's token opens, with the merchant's name, support address and accent
-/// colour: all that a page needs, in one round trip.
+/// The sessions that payers' tokens open, each with the merchant's name, support address and accent
+/// colour: all that their pages need, in one round trip. In no order; absent ones are left out.
 ///
 /// # Errors
-/// When the database does not answer or the row is inconsistent.
-pub async fn find_for_page(pool: &PgPool, id: &SessionId) -> Result<Option<PageSession>> {
-    let row = sqlx::query(concat!(
+/// When the database does not answer. A row that is inconsistent fails alone.
+pub async fn find_for_pages(connection: &mut Connection, ids: &[&str]) -> Result<Vec<Result<PageSession>>, Failure> {
+    let rows = sqlx::query(concat!(
         "select s.*, m.name as merchant_name, m.support_email, m.accent_color from (select ",
         columns!(),
-        " from checkout_session where id = $1) s join merchant m on m.id = s.merchant_id"
+        " from checkout_session where id = any($1)) s join merchant m on m.id = s.merchant_id"
     ))
-    .bind(id.as_str())
-    .fetch_optional(pool)
+    .bind(ids)
+    .fetch_all(connection)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(PageSession {
-        session: to_session(&row)?,
-        merchant_name: row.try_get("merchant_name")?,
-        support_email: row.try_get("support_email")?,
-        accent_color: row.try_get("accent_color")?,
-    }))
+    let page = |row: &PgRow| -> Result<PageSession> {
+        Ok(PageSession {
+            session: to_session(row)?,
+            merchant_name: row.try_get("merchant_name")?,
+            support_email: row.try_get("support_email")?,
+            accent_color: row.try_get("accent_color")?,
+        })
+    };
+    Ok(rows.iter().map(page).collect())
 }
 
 /// A session with what its page shows of the merchant.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PageSession {
     /// The session.
     pub session: Session,

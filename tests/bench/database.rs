@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use checkstand::dev::postgres::{EmbeddedOptions, EmbeddedPostgres, Purpose};
-use checkstand::store::Store;
+use checkstand::store;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::runtime::Runtime;
 
@@ -47,9 +47,7 @@ impl Database {
             ] {
                 connection.execute(sql).await.expect(sql);
             }
-            let store = Store::connect(&database.url(), 1).await.expect("connects");
-            store.migrate().await.expect("migrates");
-            store.close().await;
+            store::migrate(&database.url()).await.expect("migrates");
         });
         database
     }

@@ -19,7 +19,7 @@ use clap::Parser;
 
 /// How the benchmark was called.
 #[derive(Parser, Debug, Clone)]
-#[command(name = "bench", about = "Measures checkstand beside pgbench; see docs or README for how to read it.")]
+#[command(name = "bench", about = "Measures checkstand beside pgbench; see README.md for how to read it.")]
 pub struct Options {
     /// Rounds of each comparison; odd rounds go forwards, even ones backwards.
     #[arg(long, default_value_t = 3)]

@@ -12,10 +12,10 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use checkstand::config::Config;
-use checkstand::dev::wait_for_stop;
 use checkstand::gateway::{Gateway, Roles, bind};
 use checkstand::server::{self, ServerLimits};
 use checkstand::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn run(work: impl Future<Output = ()>) {
@@ -32,7 +32,7 @@ fn stop_on_signal() -> CancellationToken {
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     tokio::spawn(async move {
-        wait_for_stop().await;
+        signal(SignalKind::terminate()).expect("signals can be caught").recv().await;
         stop.cancel();
     });
     shutdown

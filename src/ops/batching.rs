@@ -155,10 +155,13 @@ fn start<S: Shared>(
     (0..workers).map(|_| worker()).collect()
 }
 
+/// What the workers of one kind take from.
+type Taken<S> = Arc<Mutex<mpsc::Receiver<Waiting<<S as Shared>::Item, <S as Shared>::Answer>>>>;
+
 struct Worker<S: Shared> {
     shared: S,
     app: Arc<App>,
-    queue: Arc<Mutex<mpsc::Receiver<Waiting<S::Item, S::Answer>>>>,
+    queue: Taken<S>,
     connection: Option<SharedConnection>,
 }
 

@@ -120,7 +120,7 @@ async fn a_declined_payer_tries_again_on_the_same_page_and_pays() {
     let session = merchant.session().await;
     let mut payer = world.payer();
     let declined = payer.pay(&session, DECLINED_CARD).await;
-    declined.says("No money was taken for this try. You can try 3 more times.");
+    declined.says("You were not charged.").says("You can try 3 more times.");
     assert_eq!(declined.field("email").as_deref(), Some("ada@example.com"), "what was typed stays");
     assert_eq!(declined.field("card_name").as_deref(), Some("Ada Lovelace"));
     assert_eq!(declined.field("card_expiry").as_deref(), Some("12 / 49"));

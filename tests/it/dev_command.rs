@@ -131,8 +131,7 @@ async fn one_command_leads_from_nothing_to_a_paid_session_and_a_verified_webhook
             beat.tick().await;
             let seen = inbox.send(inbox.request(Method::GET, "/inbox.json")).await.ok();
             let found = seen.as_array().expect("a list").iter().find(|delivery| {
-                delivery["type"] == "checkout.session.completed"
-                    && delivery["body"].as_str().is_some_and(|body| body.contains(&id))
+                delivery["type"] == "checkout.session.completed" && delivery["body"].to_string().contains(&id)
             });
             if let Some(delivery) = found {
                 return delivery.clone();

@@ -121,10 +121,10 @@ async fn after_whole_stories_no_secret_is_in_any_row_or_log_line() {
         let session = merchant.session().await;
         world.payer().pay(&session, Card { cvc: "937", ..GOOD_CARD }).await.says("We are checking your payment");
         world.advance(Duration::seconds(30));
-        world.until("select count(*) from charge where state = 'pending'", 0).await;
+        world.count_becomes("select count(*) from charge where state = 'pending'", 0).await;
     }
     receiver.wait_for("checkout.session.payment_failed").await;
-    world.until("select count(*) from delivery", 0).await;
+    world.count_becomes("select count(*) from delivery", 0).await;
 
     let mut database = world.database().await;
     let mut places = dump(&mut database).await;

@@ -40,14 +40,17 @@ impl Write for Log {
 
 impl Log {
     /// Listens on this thread, on which the whole story runs.
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+    fn listen(&self) -> (tracing::subscriber::DefaultGuard, tracing::Dispatch) {
+        // While there is but one subscriber, whether a log line is of interest is asked of the thread that
+        // first comes by it, which may be another story's, and not of this one. So there are two.
+        let second = tracing::Dispatch::new(tracing_subscriber::registry());
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new("info,checkstand=trace"))
             .with_ansi(false)
             .with_writer(move || log.clone())
             .finish();
-        tracing::subscriber::set_default(subscriber)
+        (tracing::subscriber::set_default(subscriber), second)
     }
 
     fn text(&self) -> String {

@@ -151,6 +151,7 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "cause", meaning: "What lies behind an error, in the words of the library." },
     LogField { name: "inside", meaning: "The half of a failure that the caller is not shown." },
     LogField { name: "session", meaning: "The id of a checkout session." },
+    LogField { name: "sessions", meaning: "How many checkout sessions a statement was about." },
     LogField { name: "charge", meaning: "The id of a charge." },
     LogField { name: "state", meaning: "Where the object stood." },
     LogField { name: "provider", meaning: "The name of the payment provider." },

@@ -10,10 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::keyring::Keyring;
-use crate::ops::batching::Batches;
-use crate::ops::redirect_urls::AllowLists;
 use crate::providers::Registry;
+use crate::queue::Batches;
 use crate::store::Store;
+use crate::store::allow_lists::AllowLists;
 use crate::store::outbox::{Lease, Outgoing};
 use crate::vault::Vault;
 

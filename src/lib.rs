@@ -12,7 +12,7 @@
 //! - [`api`] and [`hosted`] are the doors for merchants and payers; [`worker`] does what time makes
 //!   due; [`dev`] is the one-command development set-up.
 //! - [`app`], [`config`], [`clock`], [`keyring`], [`error`], [`server`], [`headers`], [`telemetry`],
-//!   [`i18n`] and [`mailer`] are what all of them stand on.
+//!   [`i18n`], [`queue`] and [`mailer`] are what all of them stand on.
 
 pub mod api;
 pub mod app;
@@ -29,6 +29,7 @@ pub mod keyring;
 pub mod mailer;
 pub mod ops;
 pub mod providers;
+pub mod queue;
 pub mod server;
 pub mod store;
 pub mod telemetry;

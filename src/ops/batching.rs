@@ -13,73 +13,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::domain::id::SessionId;
 use crate::error::{Error, Result};
+use crate::queue::{Batches, Made, Waiting, queue};
 use crate::store::sessions::{self, Created, Creation, PageSession};
 use crate::store::{Connection, Failure, SharedConnection, Store, was_refused};
 use crate::telemetry;
-
-/// Requests that may wait for a worker: a second of what a small machine does. Each holds a session
-/// and its answer, some 8 kB.
-const WAITING_MAX: usize = 4096;
 
 /// Pages in one query.
 const PAGES_PER_BATCH_MAX: usize = 128;
 
 /// A worker without work gives its connection back after this time.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
-
-/// What a session's making has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Made {
-    /// It exists, and what is owed of it is with the worker.
-    Done,
-    /// Its idempotency key is taken; nothing was written.
-    KeyTaken,
-}
-
-struct Waiting<T, R> {
-    item: T,
-    reply: oneshot::Sender<Result<R>>,
-}
-
-/// Where requests of one kind wait for a worker.
-pub struct Queue<T, R>(mpsc::Sender<Waiting<T, R>>);
-
-impl<T, R> Queue<T, R> {
-    /// Hands an item in and waits for its answer. The item is worked on even when nobody waits any
-    /// more.
-    ///
-    /// # Errors
-    /// `Unavailable` when the queue is full or the process is stopping, and the statement's own.
-    pub async fn ask(&self, item: T) -> Result<R> {
-        let (reply, answer) = oneshot::channel();
-        self.0.try_send(Waiting { item, reply }).map_err(|error| {
-            Error::Unavailable(match error {
-                mpsc::error::TrySendError::Full(_) => {
-                    format!("{WAITING_MAX} requests wait for the database already: it is too slow for what is asked")
-                }
-                mpsc::error::TrySendError::Closed(_) => "the process is stopping".to_owned(),
-            })
-        })?;
-        let gone = || Error::Unavailable("the process stopped, or a worker panicked, before the answer".to_owned());
-        answer.await.unwrap_or_else(|_| Err(gone()))
-    }
-}
-
-/// The queues of a process; none where it has too few connections to set some aside.
-#[derive(Default)]
-pub struct Batches {
-    /// Sessions to be made.
-    pub creations: Option<Queue<Creation, Made>>,
-    /// Sessions whose pages are asked for.
-    pub pages: Option<Queue<SessionId, Option<PageSession>>>,
-}
 
 /// The other ends of the queues, until the workers can be started.
 pub struct Unstarted {
@@ -92,14 +42,14 @@ pub fn queues(store: &Store, creations_per_batch_max: u16) -> (Batches, Unstarte
     if store.shared().is_none() {
         return (Batches::default(), Unstarted { creations: None, pages: None });
     }
-    let (pages, page_queue) = mpsc::channel(WAITING_MAX);
+    let (pages, page_queue) = queue();
     let (creations, creation_queue) = if creations_per_batch_max > 1 {
-        let (creations, queue) = mpsc::channel(WAITING_MAX);
-        (Some(Queue(creations)), Some(queue))
+        let (creations, waiting) = queue();
+        (Some(creations), Some(waiting))
     } else {
         (None, None)
     };
-    let batches = Batches { creations, pages: Some(Queue(pages)) };
+    let batches = Batches { creations, pages: Some(pages) };
     (batches, Unstarted { creations: creation_queue, pages: Some(page_queue) })
 }
 

@@ -1,16 +1,13 @@
 //! The allow-list of redirect URLs, as merchants and operators manage it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
 use super::Caller;
 use super::replay::{Answer, Write};
 use crate::app::App;
-use crate::domain::id::{MerchantId, RedirectUrlId};
+use crate::domain::id::RedirectUrlId;
 use crate::domain::redirect::AllowedRedirect;
 use crate::error::{Error, Result};
 use crate::store::Page;
+use crate::store::allow_lists::AllowList;
 use crate::store::merchants::{self, RedirectInserted, StoredRedirect};
 use crate::wire::redirect_url::RedirectUrl;
 use crate::wire::{Deleted, List};
@@ -60,50 +57,15 @@ pub async fn create(app: &App, write: &Write, url: &str) -> Result<Answer> {
         .await
 }
 
-/// How long a list is believed. Another replica's deletion takes effect within this time; an addition
-/// at once, because what a remembered list does not allow is asked for again.
-const LIST_LIFETIME: Duration = Duration::from_secs(3);
-
-/// Lists remembered at most; beyond that the memory is emptied and filled anew.
-const LISTS_MAX: usize = 1_000;
-
-/// A whole allow-list.
-pub type AllowList = Arc<[AllowedRedirect]>;
-
-/// Allow-lists seen lately, by merchant and mode.
-#[derive(Default)]
-pub struct AllowLists(Mutex<Remembered>);
-
-#[derive(Default)]
-struct Remembered {
-    lists: HashMap<(MerchantId, bool), (AllowList, Instant)>,
-    /// Grows with every deletion, so that a list read before one is not remembered after it.
-    deletions: u64,
-}
-
-impl AllowLists {
-    fn lock(&self) -> MutexGuard<'_, Remembered> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn forget(&self, caller: &Caller) {
-        let mut remembered = self.lock();
-        remembered.deletions += 1;
-        remembered.lists.remove(&(caller.merchant_id.clone(), caller.livemode));
-    }
-}
-
 /// The allow-list as it was a few seconds ago at most. Whoever would refuse something by it asks
 /// [`all`] first.
 ///
 /// # Errors
 /// The database's.
 pub async fn remembered(app: &App, caller: &Caller) -> Result<AllowList> {
-    let place = (caller.merchant_id.clone(), caller.livemode);
-    let known = app.allow_lists.lock().lists.get(&place).cloned();
-    match known {
-        Some((list, read_at)) if read_at.elapsed() < LIST_LIFETIME => Ok(list),
-        _ => all(app, caller).await,
+    match app.allow_lists.recent(&caller.merchant_id, caller.livemode) {
+        Some(list) => Ok(list),
+        None => all(app, caller).await,
     }
 }
 
@@ -112,17 +74,11 @@ pub async fn remembered(app: &App, caller: &Caller) -> Result<AllowList> {
 /// # Errors
 /// The database's.
 pub async fn all(app: &App, caller: &Caller) -> Result<AllowList> {
-    let (deletions, read_at) = (app.allow_lists.lock().deletions, Instant::now());
+    let reading = app.allow_lists.reading();
     let page = Page { limit: REDIRECT_URLS_MAX, starting_after: None, ending_before: None };
     let rows = merchants::list_redirects(app.store.pool(), &caller.merchant_id, caller.livemode, &page).await?;
     let list: AllowList = rows.into_iter().map(|redirect| redirect.allowed).collect();
-    let mut remembered = app.allow_lists.lock();
-    if remembered.deletions == deletions {
-        if remembered.lists.len() >= LISTS_MAX {
-            remembered.lists.clear();
-        }
-        remembered.lists.insert((caller.merchant_id.clone(), caller.livemode), (Arc::clone(&list), read_at));
-    }
+    app.allow_lists.remember(&caller.merchant_id, caller.livemode, &list, reading);
     Ok(list)
 }
 
@@ -157,6 +113,6 @@ pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<Deleted> {
     if !merchants::delete_redirect(app.store.pool(), &caller.merchant_id, caller.livemode, &parsed).await? {
         return Err(absent());
     }
-    app.allow_lists.forget(caller);
+    app.allow_lists.forget(&caller.merchant_id, caller.livemode);
     Ok(Deleted { id: parsed.to_string(), object: "redirect_url", deleted: true })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::batching::{self, Made};
+use super::batching;
 use super::replay::{Answer, Write};
 use super::{Caller, count_ended, session_events};
 use crate::app::App;
@@ -18,6 +18,7 @@ use crate::domain::session::{
 };
 use crate::domain::{payment, refusal::Refusal};
 use crate::error::{Error, Result};
+use crate::queue::Made;
 use crate::store::sessions::{Creation, Filter, PageSession};
 use crate::store::{self, Connection, Page};
 use crate::wire::checkout_session::CheckoutSession;

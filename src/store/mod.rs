@@ -4,6 +4,7 @@
 //! it decides nothing. Rows become domain values by exhaustive match and a row that no type can
 //! express is an internal error, never a default. Every merchant-facing query names the merchant.
 
+pub mod allow_lists;
 pub mod codec;
 pub mod delivery_queue;
 pub mod endpoints;

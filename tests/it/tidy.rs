@@ -16,9 +16,11 @@ const MAY_NAME: &[(&str, &str)] = &[
     // Speak, remember, ask those who move money. A mail is a row and reads in the payer's language.
     ("wire", "domain"), ("vault", "domain"), ("providers", "domain vault"), ("store", "domain error"),
     ("mailer", "domain error i18n store"),
-    ("app", "clock keyring providers store vault"),
+    // Waits, to do together.
+    ("queue", "domain error store"),
+    ("app", "clock keyring providers queue store vault"),
     // Does.
-    ("ops", "domain clock error i18n keyring telemetry wire vault providers store mailer app"),
+    ("ops", "domain queue clock error i18n keyring telemetry wire vault providers store mailer app"),
     // Doors: the payer's is the one that card numbers come in by. None names another.
     ("api", "domain error headers i18n server telemetry wire store app ops"),
     ("hosted", "domain error headers i18n keyring server telemetry vault store app ops"),

@@ -117,7 +117,7 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
         return pages.message(MessageKind::Unavailable);
     }
     if page.session.opened_at.is_none() && method == Method::GET {
-        note_opened(&pages, &page.session);
+        note_opened(&pages, &page.session).await;
     }
     // A payer who comes back to the form after a refused try is told why it was refused.
     let mut trouble = Trouble::default();
@@ -143,15 +143,15 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     response
 }
 
-/// Remembers the first opening without keeping the payer waiting for it.
-fn note_opened(pages: &Pages, session: &Session) {
+/// Notes the first opening before the form is shown, so that the event comes before whatever the payer
+/// does with it. That it could not be noted keeps nobody from paying.
+async fn note_opened(pages: &Pages, session: &Session) {
     let app = std::sync::Arc::clone(&pages.app);
     let id = session.id.clone();
-    pages.app.tasks.spawn(async move {
-        if let Err(error) = sessions::open(&app, &id).await {
-            tracing::warn!(session = %id, error = ?error, "the first opening of a session could not be noted");
-        }
-    });
+    let noted = crate::ops::to_the_end(&pages.app, async move { sessions::open(&app, &id).await }).await;
+    if let Err(error) = noted {
+        tracing::warn!(session = %session.id, error = ?error, "the first opening of a session could not be noted");
+    }
 }
 
 /// `GET /c/{token}/pay`: where a browser lands that reloads after a form by typing the address.

@@ -45,7 +45,9 @@ pub enum Error {
     )]
     IdempotencyInUse(String),
     /// Something we depend on is down or too busy. Safe to try again.
-    #[error("The service cannot answer right now. Nothing was changed; try again in a moment.")]
+    #[error(
+        "The service cannot answer right now. Try again in a moment; with the same idempotency key nothing is done twice."
+    )]
     Unavailable(String),
     /// Our fault. The text is for the log only.
     #[error("An error occurred on our side. Quote the request id to support.")]

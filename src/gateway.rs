@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
@@ -61,7 +61,7 @@ pub struct Gateway {
     pub simulator: SimulatorBehaviour,
     config: Config,
     deliver: Option<DeliverWorker>,
-    sweep: Option<JoinHandle<()>>,
+    sweeps: Vec<JoinHandle<()>>,
     batch_workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -120,8 +120,15 @@ impl Gateway {
         });
         let stop = CancellationToken::new();
         let batch_workers = unstarted.start(&app, config.create_batch_max, &stop);
-        let sweep = roles.worker.then(|| tokio::spawn(sweep::run(Arc::clone(&app), stop.clone())));
-        Ok(Self { app, simulator, config, deliver, sweep, batch_workers, stop })
+        let sweeps = if roles.worker {
+            vec![
+                tokio::spawn(sweep::run(Arc::clone(&app), stop.clone())),
+                tokio::spawn(sweep::settle_doubts(Arc::clone(&app), stop.clone())),
+            ]
+        } else {
+            Vec::new()
+        };
+        Ok(Self { app, simulator, config, deliver, sweeps, batch_workers, stop })
     }
 
     /// All doors as one router.
@@ -129,6 +136,7 @@ impl Gateway {
         let document: Arc<str> = api::openapi_json().into();
         let app = &self.app;
         let operations = Router::new()
+            .route("/", get(async || Redirect::to("/docs")))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz).with_state(Arc::clone(app)))
             .route("/metrics", get(metrics))
@@ -166,10 +174,10 @@ impl Gateway {
             tracing::warn!("payments were still in flight at the end; the sweep of the next start settles them");
         }
         self.stop.cancel();
-        if let Some(sweep) = self.sweep
-            && let Err(error) = sweep.await
-        {
-            tracing::error!(%error, "the sweep ended badly");
+        for sweep in self.sweeps {
+            if let Err(error) = sweep.await {
+                tracing::error!(%error, "a sweep ended badly");
+            }
         }
         for worker in self.batch_workers {
             if let Err(error) = worker.await {

@@ -118,7 +118,9 @@ async fn authenticate(api: &Api, headers: &HeaderMap, peer: Option<Peer>) -> Res
     if stored.expires_at.is_some_and(|at| at <= api.app.clock.now()) {
         return Err(Error::Unauthenticated(format!("Expired API Key provided: {}", masked(&presented))));
     }
-    let is_local = peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback());
+    // A proxy on this machine is on this machine too, but whom it speaks for is not.
+    let is_forwarded = ["forwarded", "x-forwarded-for", "via"].iter().any(|name| headers.contains_key(*name));
+    let is_local = !is_forwarded && peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback());
     if stored.loopback_only && !is_local {
         return Err(Error::Unauthenticated(
             "This is a demo key that works from the gateway's own machine only.".to_owned(),

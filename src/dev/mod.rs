@@ -172,7 +172,15 @@ async fn start_postgres(data_dir: PathBuf, reset: bool) -> Result<EmbeddedPostgr
             }
         }
     }
-    run_blocking(move || EmbeddedPostgres::start(options)).await
+    let embedded = run_blocking(move || EmbeddedPostgres::start(options)).await?;
+    // A second one would point the demo merchant's webhooks at itself, and lose its database with the first.
+    if embedded.attached() {
+        return Err(Error::Unavailable(format!(
+            "another checkstand dev runs on the data in {}: stop it, or give this one another --data-dir",
+            data_dir.display()
+        )));
+    }
+    Ok(embedded)
 }
 
 const SECRETS_FILE: &str = "secret_keys";

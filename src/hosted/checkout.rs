@@ -113,8 +113,8 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     if !page.session.is_usable(pages.app.clock.now()) {
         return pages.go_to(&format!("/c/{token}/status"));
     }
-    if page.session.livemode && !pages.app.settings.card_entry_live {
-        return pages.message(MessageKind::Unavailable);
+    if !can_be_paid(&pages, &page.session) {
+        return pages.message(MessageKind::NotPayable);
     }
     if page.session.opened_at.is_none() && method == Method::GET {
         note_opened(&pages, &page.session).await;
@@ -141,6 +141,13 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     let mut response = show(&pages, &token, &page, &headers, &browser, StatusCode::OK, typed, trouble);
     browser.remember(&pages.app.settings, response.headers_mut());
     response
+}
+
+/// Whether anybody would take the money: a provider for the mode, and for live cards the operator's word that
+/// they may be typed here.
+fn can_be_paid(pages: &Pages, session: &Session) -> bool {
+    let may_be_typed = !session.livemode || pages.app.settings.card_entry_live;
+    may_be_typed && pages.app.providers.for_mode(session.livemode).is_some()
 }
 
 /// Notes the first opening before the form is shown, so that the event comes before whatever the payer
@@ -176,20 +183,20 @@ async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body,
     };
     let form = match trusted_form(pages, &page.session, headers, body, browser).await {
         Ok(form) => form,
-        Err(kind) => return pages.message(kind),
+        Err(kind) => return pages.message_in(kind, token),
     };
     let done = format!("/c/{token}/done");
     let attempt_key = form.field("attempt_key");
     if !is_attempt_key(attempt_key) {
-        return pages.message(MessageKind::RequestRefused);
+        return pages.message_in(MessageKind::RequestRefused, token);
     }
     // Ended, past its deadline or with a payment in flight: there is no form to send or to show again.
     if !page.session.is_usable(pages.app.clock.now()) {
         return pages.go_to(&done);
     }
     let session = &page.session;
-    if session.livemode && !pages.app.settings.card_entry_live {
-        return pages.message(MessageKind::Unavailable);
+    if !can_be_paid(pages, session) {
+        return pages.message(MessageKind::NotPayable);
     }
     let mut typed = Typed {
         email: session.customer_email.clone().unwrap_or_else(|| form.field("email").trim().to_owned()),
@@ -208,20 +215,10 @@ async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body,
     let tried = payments::pay(&pages.app, session.id.clone(), payer, card, attempt_key.to_owned()).await;
     match tried {
         Ok(Try::Paid | Try::InDoubt | Try::Refused(_)) => pages.go_to(&done),
-        Ok(Try::Declined(failure)) => {
-            // The session as it is now: the last try may have been used up.
-            let page = match sessions::find_by_token(&pages.app, token).await {
-                Ok(page) => page,
-                Err(error) => return pages.failure(&error),
-            };
-            if !page.session.is_usable(pages.app.clock.now()) {
-                return pages.go_to(&done);
-            }
-            let decline = Some(notice(&page.session, failure.payer_message));
-            let trouble = Trouble { errors: Vec::new(), decline };
-            show(pages, token, &page, headers, browser, StatusCode::PAYMENT_REQUIRED, typed, trouble)
-        }
-        Err(error) => pages.failure(&error),
+        // The form says why, or the last page does. A redirect, so that the Back button does not lead to the
+        // answer of a form, which browsers will not show again.
+        Ok(Try::Declined(_)) => pages.go_to(&format!("/c/{token}")),
+        Err(error) => pages.failure_in(&error, token),
     }
 }
 
@@ -310,6 +307,18 @@ fn read_card(form: &Form, typed: &Typed, today: chrono::NaiveDate) -> Result<(Pa
 
 const CARD_MARKS: [CardMark; 7] = CardMark::ALL;
 
+/// A price with a fraction of a minor unit, in major units: no locale's format is made for it.
+fn fractional_amount(session: &Session, minor_decimal: &str) -> String {
+    let currency = session.total.currency;
+    let (whole, fraction) = minor_decimal.split_once('.').unwrap_or((minor_decimal, ""));
+    let places = usize::from(currency.exponent());
+    let padded = format!("{whole:0>width$}", width = places + 1);
+    let (major, minor) = padded.split_at(padded.len() - places);
+    let digits = format!("{minor}{fraction}");
+    let separator = if digits.is_empty() { "" } else { "." };
+    format!("{major}{separator}{digits} {}", currency.code().to_ascii_uppercase())
+}
+
 #[allow(clippy::too_many_arguments, reason = "one call renders the form from everything that stands on it")]
 fn show(
     pages: &Pages,
@@ -331,7 +340,10 @@ fn show(
             name: line.priced.name.clone(),
             description: line.priced.description.clone(),
             quantity: u64::try_from(line.priced.quantity).unwrap_or(0),
-            unit_amount: line.priced.unit_amount.map_or_else(|| line.priced.unit_amount_decimal.clone(), show_amount),
+            unit_amount: match line.priced.unit_amount {
+                Some(minor) => show_amount(minor),
+                None => fractional_amount(session, &line.priced.unit_amount_decimal),
+            },
             line_total: show_amount(line.priced.amount_total),
         })
         .collect();

@@ -25,12 +25,12 @@ const LOOK_AGAIN_S: u32 = 2;
 
 /// `GET /c/{token}/done`.
 pub async fn done(State(pages): State<Pages>, Token(token): Token, headers: HeaderMap) -> Response {
-    tell(&pages, &token, &headers, true).await.unwrap_or_else(|error| pages.failure(&error))
+    tell(&pages, &token, &headers, true).await.unwrap_or_else(|error| pages.failure_in(&error, &token))
 }
 
 /// `GET /c/{token}/status`.
 pub async fn status(State(pages): State<Pages>, Token(token): Token, headers: HeaderMap) -> Response {
-    tell(&pages, &token, &headers, false).await.unwrap_or_else(|error| pages.failure(&error))
+    tell(&pages, &token, &headers, false).await.unwrap_or_else(|error| pages.failure_in(&error, &token))
 }
 
 async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> Result<Response> {
@@ -57,7 +57,12 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
         .as_ref()
         .filter(|charge| charge.state == ChargeState::Succeeded)
         .map(|charge| format!("{} ending in {}", charge.card.brand.display_name(), charge.card.last4));
-    let detail = (outcome == Outcome::Failed).then(|| format!("All {TRIES_MAX} tries were used."));
+    let last_answer = charge.as_ref().and_then(|charge| match &charge.state {
+        ChargeState::Failed(failure) => Some(failure.payer_message.as_str()),
+        _ => None,
+    });
+    let detail = (outcome == Outcome::Failed)
+        .then(|| format!("All {TRIES_MAX} tries were used. The last answer: {}", last_answer.unwrap_or("none.")));
     let leaves_by_itself = leave && matches!(outcome, Outcome::Completed | Outcome::Cancelled);
     let way_back = way_back(&page, outcome).map(|(url, domain)| WayBack {
         url,
@@ -84,6 +89,7 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
         way_back,
         status_path: is_checking.then(|| format!("/c/{token}/{place}")),
         status_refresh_seconds: is_checking.then_some(LOOK_AGAIN_S),
+        support_email: page.support_email.clone().filter(|_| outcome != Outcome::Completed),
         reference: session.id.to_string(),
     };
     Ok(pages.render(StatusCode::OK, Policy::Hop, &view))
@@ -135,7 +141,7 @@ async fn cancel_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Bo
         Err(error) => return pages.failure(&error),
     };
     if let Err(kind) = trusted_form(pages, &page.session, headers, body, browser).await {
-        return pages.message(kind);
+        return pages.message_in(kind, token);
     }
     let app = std::sync::Arc::clone(&pages.app);
     let id = page.session.id.clone();

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::assets::Assets;
 use super::browser::{Browser, evict_from_back_cache};
-use super::views::{MessageKind, MessageView, PageFrame};
+use super::views::{MessageKind, MessageLink, MessageView, PageFrame};
 use crate::app::App;
 use crate::domain::money::Money;
 use crate::domain::session::Session;
@@ -92,24 +92,44 @@ impl Pages {
 
     /// A page that says why another cannot be shown.
     pub fn message(&self, kind: MessageKind) -> Response {
-        let view = MessageView { frame: self.frame(None, Policy::Hop), kind, request_id: None, link: None };
+        self.say(kind, None)
+    }
+
+    /// The same for a payer who has a payment to go back to.
+    pub fn message_in(&self, kind: MessageKind, token: &str) -> Response {
+        let link = MessageLink { url: format!("/c/{token}"), label: "Go to the payment".to_owned() };
+        self.say(kind, Some(link))
+    }
+
+    fn say(&self, kind: MessageKind, link: Option<MessageLink>) -> Response {
+        let view = MessageView { frame: self.frame(None, Policy::Hop), kind, request_id: None, link };
         let status = StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.render(status, Policy::Hop, &view)
     }
 
     /// The page for a failed operation. What is inside is logged here, once.
     pub fn failure(&self, error: &Error) -> Response {
+        self.failed(error, |kind| self.message(kind))
+    }
+
+    /// The same for a payer who has a payment to go back to.
+    pub fn failure_in(&self, error: &Error, token: &str) -> Response {
+        self.failed(error, |kind| self.message_in(kind, token))
+    }
+
+    fn failed(&self, error: &Error, message: impl Fn(MessageKind) -> Response) -> Response {
         match error {
+            // Links that lead nowhere get one page, whoever asks.
             Error::NotFound { .. } => self.message(MessageKind::UnknownLink),
             Error::Unavailable(inside) => {
                 tracing::error!(inside, "a payer's page could not be shown because something we depend on is away");
-                let mut response = self.message(MessageKind::Unavailable);
+                let mut response = message(MessageKind::Unavailable);
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
                 response
             }
             other => {
                 tracing::error!(inside = ?other, "a payer's page failed through a fault of ours");
-                self.message(MessageKind::Internal)
+                message(MessageKind::Internal)
             }
         }
     }

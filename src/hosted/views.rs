@@ -380,6 +380,8 @@ pub struct OutcomeView {
     pub status_path: Option<String>,
     /// Seconds after which the page loads itself again while processing, 1 or more; `None` never.
     pub status_refresh_seconds: Option<u32>,
+    /// Where the merchant helps payers; `None` where he has not said.
+    pub support_email: Option<String>,
     /// Session id to quote to support.
     pub reference: String,
 }
@@ -429,11 +431,13 @@ pub enum MessageKind {
     Internal,
     /// Not able to answer just now.
     Unavailable,
+    /// Nobody would take the money: the gateway is not set up for it.
+    NotPayable,
 }
 
 impl MessageKind {
     /// Every kind, for walks over all of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UnknownLink,
         Self::CookiesMissing,
         Self::RequestRefused,
@@ -442,6 +446,7 @@ impl MessageKind {
         Self::TooManyRequests,
         Self::Internal,
         Self::Unavailable,
+        Self::NotPayable,
     ];
 
     /// The HTTP status that goes with the page (RFC 9110, RFC 6585 for 429).
@@ -453,7 +458,7 @@ impl MessageKind {
             Self::TooLarge => 413,
             Self::TooManyRequests => 429,
             Self::Internal => 500,
-            Self::Unavailable => 503,
+            Self::Unavailable | Self::NotPayable => 503,
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
 
 use super::sessions::save_transition;
 use super::{Caller, to_the_end};
@@ -31,6 +32,9 @@ use crate::wire::payment_intent::PaymentIntent;
 
 /// Charges asked about in one round of the sweep.
 const LOOK_UPS_PER_ROUND: i64 = 50;
+
+/// Charges asked about side by side: half of what the pool of connections bears at least.
+const LOOK_UPS_AT_ONCE: usize = 8;
 
 /// What became of a payer's try.
 #[derive(Debug)]
@@ -58,7 +62,8 @@ fn failure(reason: DeclineReason) -> ChargeFailure {
 /// and charges nothing. Runs to its end even when the payer goes away.
 ///
 /// # Errors
-/// `Unavailable` when no provider serves the mode or the database is away; then nothing was taken.
+/// `Unavailable` when no provider serves the mode or the database is away. When it went away after the
+/// provider was asked, the sweep settles the charge.
 pub async fn pay(
     app: &Arc<App>,
     session: SessionId,
@@ -322,7 +327,7 @@ fn provider_of(app: &App, charge: &Charge) -> Result<Arc<dyn Provider>> {
 ///
 /// # Errors
 /// The database's. One charge that cannot be settled does not keep the others from it.
-pub async fn look_up_doubts(app: &App) -> Result<usize> {
+pub async fn look_up_doubts(app: &Arc<App>) -> Result<usize> {
     let now = app.clock.now();
     let doubts = store::payments::claim_look_ups(
         app.store.pool(),
@@ -331,12 +336,23 @@ pub async fn look_up_doubts(app: &App) -> Result<usize> {
         LOOK_UPS_PER_ROUND,
     )
     .await?;
-    for charge in &doubts {
-        if let Err(error) = look_up(app, charge, now).await {
-            tracing::error!(charge = %charge.id, error = ?error, "a charge in doubt could not be settled; it will be asked about again");
+    // Side by side, so that one slow answer does not keep the others from theirs. A round that is dropped takes
+    // its questions with it.
+    let asked = doubts.len();
+    let mut asking = JoinSet::new();
+    for charge in doubts {
+        if asking.len() >= LOOK_UPS_AT_ONCE {
+            asking.join_next().await;
         }
+        let app = Arc::clone(app);
+        asking.spawn(async move {
+            if let Err(error) = look_up(&app, &charge, now).await {
+                tracing::error!(charge = %charge.id, error = ?error, "a charge in doubt could not be settled; it will be asked about again");
+            }
+        });
     }
-    Ok(doubts.len())
+    while asking.join_next().await.is_some() {}
+    Ok(asked)
 }
 
 async fn look_up(app: &App, charge: &Charge, now: DateTime<Utc>) -> Result<()> {

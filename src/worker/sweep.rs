@@ -1,4 +1,5 @@
-//! The loop round `ops::sweep`: a beat every half second, and rarer work on every so many beats.
+//! The loops round `ops::sweep` and the look-ups of `ops::payments`: a beat every half second, and rarer
+//! work on every so many beats.
 //!
 //! The rule: one failing piece does not keep the others from running, and a beat that finds a full
 //! batch goes on at once. The beat is short because the event of an expiry is due within two seconds
@@ -38,9 +39,6 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
             _ = beat.tick() => {}
         }
         expire(&app, &shutdown).await;
-        if let Err(error) = payments::look_up_doubts(&app).await {
-            tracing::error!(error = ?error, "charges in doubt could not be read; the next beat tries again");
-        }
         let now = Instant::now();
         if now >= vault_at {
             app.vault.forget_expired();
@@ -58,6 +56,25 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
                 tracing::error!(error = ?error, "old rows could not be thrown away; the next round tries again");
             }
             tidy_at = now + TIDY_EVERY;
+        }
+    }
+}
+
+/// Asks the providers about charges in doubt until `shutdown`. A loop of its own, because a provider may take
+/// its time and a session's deadline does not. What a stop cuts off is asked again by whoever comes next.
+pub async fn settle_doubts(app: Arc<App>, shutdown: CancellationToken) {
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let round = async {
+            beat.tick().await;
+            payments::look_up_doubts(&app).await
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            asked = round => if let Err(error) = asked {
+                tracing::error!(error = ?error, "charges in doubt could not be read; the next beat tries again");
+            }
         }
     }
 }

@@ -90,7 +90,7 @@ async fn no_answer_to_a_form_leads_off_our_origin_or_sends_the_form_on() {
             }
             for query in ["", "?next=https://evil.example", "?status=completed&session_id=x"] {
                 let answer = payer.press(&format!("{}{query}", path.replace("/pay", &format!("/{end}"))), &form).await;
-                assert!([303, 402].contains(&answer.status.as_u16()), "{}", answer.status);
+                assert_eq!(answer.status, 303);
                 let location = answer.header("location").unwrap_or("/c/");
                 assert!(location.starts_with("/c/") && !location.contains("evil"), "{location}");
                 assert_eq!(answer.header("refresh"), None);

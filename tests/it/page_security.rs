@@ -92,7 +92,7 @@ async fn walk(world: &World) -> Vec<(String, Page, u16, &'static str)> {
         ("forged", "pay", with(0, "forged"), 403, HOP),
         ("too large", "pay", with(3, &"x".repeat(17_000)), 413, HOP),
         ("mistyped", "pay", with(4, "1"), 422, FORM),
-        ("declined", "pay", with(4, DECLINED_CARD.number), 402, FORM),
+        ("declined", "pay", with(4, DECLINED_CARD.number), 303, NOTHING),
         ("cancelled", "cancel", form.clone(), 303, NOTHING),
     ] {
         let answer = payer.press(&format!("{path}/{end}"), &form).await;

@@ -36,7 +36,7 @@ async fn check_and_create(call: &Call, write: &Write) -> Result<Answer> {
         Ok(new) => new,
         // The list may have grown since it was read.
         Err(refused) => {
-            let now_allowed = redirect_urls::all(&call.app, &call.caller).await?;
+            let now_allowed = Box::pin(redirect_urls::all(&call.app, &call.caller)).await?;
             if now_allowed == allowed {
                 return Err(refused);
             }

@@ -122,7 +122,8 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     // A payer who comes back to the form after a refused try is told why it was refused.
     let mut trouble = Trouble::default();
     if page.session.tries > 0 {
-        match sessions::latest_charge(&pages.app, &page.session.id).await {
+        // Boxed, like all that happens seldom, because the future of this handler is moved for each page.
+        match Box::pin(sessions::latest_charge(&pages.app, &page.session.id)).await {
             Ok(Some(charge)) => {
                 if let ChargeState::Failed(failure) = charge.state {
                     trouble.decline = Some(notice(&page.session, failure.payer_message));

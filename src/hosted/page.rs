@@ -19,13 +19,16 @@ use crate::headers::HeaderPolicy;
 use crate::i18n::{Locale, format_money};
 use crate::store::sessions::PageSession;
 
+/// Room for a page, so that its text need not be moved while it grows.
+const PAGE_BYTES_USUAL: usize = 16 * 1024;
+
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Pages {
     /// The application.
     pub app: Arc<App>,
     /// Names of style sheet, script and icon.
-    pub assets: Assets,
+    pub assets: Arc<Assets>,
     headers: HeaderPolicy,
 }
 
@@ -56,7 +59,7 @@ impl Pages {
     /// Names and headers for an application.
     pub fn new(app: Arc<App>) -> Self {
         let headers = HeaderPolicy::new(app.settings.is_https());
-        Self { app, assets: Assets::default(), headers }
+        Self { app, assets: Arc::new(Assets::default()), headers }
     }
 
     /// The frame of a page. The texts are English whatever the locale, so is the frame.
@@ -81,8 +84,9 @@ impl Pages {
             Policy::Form => self.headers.payer_page(&self.assets.script_hash),
             Policy::Hop => self.headers.hop_page(),
         };
-        match view.render() {
-            Ok(html) => (status, headers, html).into_response(),
+        let mut html = String::with_capacity(PAGE_BYTES_USUAL);
+        match view.render_into(&mut html) {
+            Ok(()) => (status, headers, html).into_response(),
             Err(error) => {
                 tracing::error!(%error, "a page could not be rendered");
                 (StatusCode::INTERNAL_SERVER_ERROR, headers, "This page could not be shown.").into_response()

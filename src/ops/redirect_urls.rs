@@ -65,7 +65,7 @@ pub async fn create(app: &App, write: &Write, url: &str) -> Result<Answer> {
 pub async fn remembered(app: &App, caller: &Caller) -> Result<AllowList> {
     match app.allow_lists.recent(&caller.merchant_id, caller.livemode) {
         Some(list) => Ok(list),
-        None => all(app, caller).await,
+        None => Box::pin(all(app, caller)).await,
     }
 }
 

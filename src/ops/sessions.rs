@@ -96,11 +96,11 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
     let creation = Creation { reply: write.reply(app, &answer), session, event };
     let made = match &app.batches.creations {
         Some(queue) => queue.ask(creation).await,
-        None => make_alone(app, creation).await,
+        None => Box::pin(make_alone(app, creation)).await,
     };
     match made.map_err(|error| in_use(error, write))? {
         Made::Done => Ok(answer),
-        Made::KeyTaken => write.answer_of_the_winner(app).await,
+        Made::KeyTaken => Box::pin(write.answer_of_the_winner(app)).await,
     }
 }
 
@@ -276,12 +276,14 @@ pub async fn find_by_token(app: &App, token: &str) -> Result<PageSession> {
     let id = app.keyring.open_payer_token(token).ok_or_else(absent)?;
     let found = match &app.batches.pages {
         Some(queue) => queue.ask(id).await?,
-        None => {
-            let mut connection = app.store.pool().acquire().await?;
-            store::sessions::find_for_pages(&mut connection, &[id.as_str()]).await?.pop().transpose()?
-        }
+        None => Box::pin(find_alone(app, &id)).await?,
     };
     found.ok_or_else(absent)
+}
+
+async fn find_alone(app: &App, id: &SessionId) -> Result<Option<PageSession>> {
+    let mut connection = app.store.pool().acquire().await?;
+    store::sessions::find_for_pages(&mut connection, &[id.as_str()]).await?.pop().transpose()
 }
 
 /// The newest charge of a session, for what a page says about it.

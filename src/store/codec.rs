@@ -5,8 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 
 use super::inconsistent;
 use crate::domain::id::LineItemId;
@@ -53,12 +56,14 @@ struct StoredOptions {
     statement_descriptor_suffix: Option<String>,
 }
 
-fn to_json<T: Serialize>(value: &T) -> Value {
-    serde_json::to_value(value).expect("stored forms have string keys and no floats")
+/// Reads a column straight from its bytes. A session is read for every page, so nothing is built twice.
+fn read<T: DeserializeOwned + 'static>(row: &PgRow, table: &str, id: &str, column: &str) -> Result<T> {
+    let Json(value) = row.try_get(column).map_err(|error| inconsistent(table, id, &error.to_string()))?;
+    Ok(value)
 }
 
 /// Lines to JSON.
-pub fn lines_to_json(lines: &[Line]) -> Value {
+pub fn lines_to_json(lines: &[Line]) -> Json<impl Serialize> {
     let stored: Vec<StoredLine> = lines
         .iter()
         .map(|Line { id, priced }| StoredLine {
@@ -74,16 +79,15 @@ pub fn lines_to_json(lines: &[Line]) -> Value {
             amount_total: priced.amount_total,
         })
         .collect();
-    to_json(&stored)
+    Json(stored)
 }
 
-/// JSON to lines.
+/// The lines of a session's row.
 ///
 /// # Errors
 /// When the row was not written by this file.
-pub fn lines_from_json(session: &str, value: Value) -> Result<Vec<Line>> {
-    let stored: Vec<StoredLine> = serde_json::from_value(value)
-        .map_err(|error| inconsistent("checkout_session", session, &format!("line_items: {error}")))?;
+pub fn lines_from_row(session: &str, row: &PgRow) -> Result<Vec<Line>> {
+    let stored: Vec<StoredLine> = read(row, "checkout_session", session, "line_items")?;
     Ok(stored
         .into_iter()
         .map(|line| Line {
@@ -104,8 +108,8 @@ pub fn lines_from_json(session: &str, value: Value) -> Result<Vec<Line>> {
 }
 
 /// Options to JSON.
-pub fn options_to_json(options: &Options) -> Value {
-    to_json(&StoredOptions {
+pub fn options_to_json(options: &Options) -> Json<impl Serialize> {
+    Json(StoredOptions {
         locale: options.locale.clone(),
         submit_type: options.submit_type.clone(),
         ui_mode: options.ui_mode.clone(),
@@ -118,13 +122,12 @@ pub fn options_to_json(options: &Options) -> Value {
     })
 }
 
-/// JSON to options.
+/// The options of a session's row.
 ///
 /// # Errors
 /// When the row was not written by this file.
-pub fn options_from_json(session: &str, value: Value) -> Result<Options> {
-    let stored: StoredOptions = serde_json::from_value(value)
-        .map_err(|error| inconsistent("checkout_session", session, &format!("options: {error}")))?;
+pub fn options_from_row(session: &str, row: &PgRow) -> Result<Options> {
+    let stored: StoredOptions = read(row, "checkout_session", session, "options")?;
     Ok(Options {
         locale: stored.locale,
         submit_type: stored.submit_type,
@@ -139,14 +142,14 @@ pub fn options_from_json(session: &str, value: Value) -> Result<Options> {
 }
 
 /// Metadata to JSON.
-pub fn metadata_to_json(metadata: &Metadata) -> Value {
-    to_json(metadata)
+pub fn metadata_to_json(metadata: &Metadata) -> Json<&Metadata> {
+    Json(metadata)
 }
 
-/// JSON to metadata.
+/// The metadata of a row.
 ///
 /// # Errors
 /// When the row was not written by this file.
-pub fn metadata_from_json(table: &str, id: &str, value: Value) -> Result<Metadata> {
-    serde_json::from_value(value).map_err(|error| inconsistent(table, id, &format!("metadata: {error}")))
+pub fn metadata_from_row(table: &str, id: &str, row: &PgRow) -> Result<Metadata> {
+    read(row, table, id, "metadata")
 }

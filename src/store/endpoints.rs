@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row as _};
 
-use super::codec::{metadata_from_json, metadata_to_json};
+use super::codec::{metadata_from_row, metadata_to_json};
 use super::{Connection, Page};
 use crate::domain::id::{EndpointId, MerchantId};
 use crate::domain::session::Metadata;
@@ -49,7 +49,7 @@ fn to_endpoint(row: &PgRow) -> Result<Endpoint> {
         url: row.try_get("url")?,
         enabled_events: row.try_get("enabled_events")?,
         description: row.try_get("description")?,
-        metadata: metadata_from_json("webhook_endpoint", &id, row.try_get("metadata")?)?,
+        metadata: metadata_from_row("webhook_endpoint", &id, row)?,
         enabled: row.try_get::<String, _>("status")? == "enabled",
         api_version: row.try_get("api_version")?,
         created_at: row.try_get("created_at")?,

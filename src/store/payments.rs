@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, PgPool, Row as _};
 
-use super::codec::{metadata_from_json, metadata_to_json};
+use super::codec::{metadata_from_row, metadata_to_json};
 use super::{Connection, inconsistent};
 use crate::domain::card::{CardBrand, CardFunding, CardSummary};
 use crate::domain::id::{ChargeId, MerchantId, PaymentId, SessionId};
@@ -53,7 +53,7 @@ fn to_payment(row: &PgRow) -> Result<(Payment, PaymentStatus)> {
         total: money("payment", &id, row)?,
         description: row.try_get("description")?,
         receipt_email: row.try_get("receipt_email")?,
-        metadata: metadata_from_json("payment", &id, row.try_get("metadata")?)?,
+        metadata: metadata_from_row("payment", &id, row)?,
         created_at: row.try_get("created_at")?,
         id: PaymentId::from_stored(id),
     };

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row as _};
 
 use super::codec::{
-    lines_from_json, lines_to_json, metadata_from_json, metadata_to_json, options_from_json, options_to_json,
+    lines_from_row, lines_to_json, metadata_from_row, metadata_to_json, options_from_row, options_to_json,
 };
 use super::idempotency::NewReply;
 use super::outbox::{self, Lease, NewEvent, Outgoing};
@@ -60,7 +60,7 @@ fn to_session(row: &PgRow) -> Result<Session> {
         state,
         total: Money { minor: row.try_get("amount_total")?, currency },
         subtotal_minor: row.try_get("amount_subtotal")?,
-        lines: lines_from_json(&id, row.try_get("line_items")?)?,
+        lines: lines_from_row(&id, row)?,
         ways_back: WaysBack {
             success_url: way("success_url")?,
             cancel_url: way("cancel_url")?,
@@ -71,8 +71,8 @@ fn to_session(row: &PgRow) -> Result<Session> {
         client_reference_id: row.try_get("client_reference_id")?,
         customer_email: row.try_get("customer_email")?,
         payer,
-        metadata: metadata_from_json("checkout_session", &id, row.try_get("metadata")?)?,
-        options: options_from_json(&id, row.try_get("options")?)?,
+        metadata: metadata_from_row("checkout_session", &id, row)?,
+        options: options_from_row(&id, row)?,
         payment_id: row.try_get::<Option<String>, _>("payment_id")?.map(PaymentId::from_stored),
         tries: u8::try_from(row.try_get::<i16, _>("tries")?).map_err(|_| broken("tries"))?,
         event_count: row.try_get("event_count")?,

@@ -22,6 +22,12 @@ const QUEUE_LINES_MAX: usize = 10_000;
 /// bounded in bytes as well.
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
+/// Lines are gathered for this long and written together: nobody reads faster.
+const GATHERING_TIME: Duration = Duration::from_millis(5);
+
+/// Lines written together at most: some 150 kB.
+const LINES_PER_WRITE_MAX: usize = 512;
+
 /// How much of a panic's message is logged. It can quote data, so it gets room for a reason, not for a dump.
 const PANIC_MESSAGE_CHARS_MAX: usize = 200;
 
@@ -163,16 +169,25 @@ fn prepare_line(line: &[u8]) -> Vec<u8> {
 }
 
 fn write_lines(queue: &Receiver<Message>, mut output: impl Write) {
-    // Nothing can be done about an output that is gone, and there is nowhere left to say so.
-    while let Ok(message) = queue.recv() {
-        match message {
-            Message::Line(line) => {
-                let _ = output.write_all(&line);
+    let mut lines = Vec::new();
+    while let Ok(first) = queue.recv() {
+        if matches!(first, Message::Line(_)) {
+            // Asleep, not waiting at the queue: waking this thread for each line costs more than the line.
+            std::thread::sleep(GATHERING_TIME);
+        }
+        let mut flushes = Vec::new();
+        for message in std::iter::once(first).chain(queue.try_iter()).take(LINES_PER_WRITE_MAX) {
+            match message {
+                Message::Line(line) => lines.extend_from_slice(&line),
+                Message::Flush(done) => flushes.push(done),
             }
-            Message::Flush(done) => {
-                let _ = output.flush();
-                let _ = done.try_send(());
-            }
+        }
+        // Nothing can be done about an output that is gone, and there is nowhere left to say so.
+        let _ = output.write_all(&lines);
+        lines.clear();
+        for done in flushes {
+            let _ = output.flush();
+            let _ = done.try_send(());
         }
     }
 }

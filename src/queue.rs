@@ -3,6 +3,8 @@
 //! The rule: a queue is bounded, and beyond its bound a request is told to come again at once. Who
 //! takes from it, and what the shared statement is, is `ops::batching`'s.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::id::SessionId;
@@ -66,5 +68,5 @@ pub struct Batches {
     /// Sessions to be made.
     pub creations: Option<Queue<Creation, Made>>,
     /// Sessions whose pages are asked for.
-    pub pages: Option<Queue<SessionId, Option<PageSession>>>,
+    pub pages: Option<Queue<SessionId, Option<Arc<PageSession>>>>,
 }

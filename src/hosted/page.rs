@@ -29,7 +29,8 @@ pub struct Pages {
     pub app: Arc<App>,
     /// Names of style sheet, script and icon.
     pub assets: Arc<Assets>,
-    headers: HeaderPolicy,
+    form_headers: Arc<[(HeaderName, HeaderValue); 3]>,
+    hop_headers: Arc<[(HeaderName, HeaderValue); 3]>,
 }
 
 /// The token in the address of a page. One that is not even text opens nothing, like any other.
@@ -59,7 +60,9 @@ impl Pages {
     /// Names and headers for an application.
     pub fn new(app: Arc<App>) -> Self {
         let headers = HeaderPolicy::new(app.settings.is_https());
-        Self { app, assets: Arc::new(Assets::default()), headers }
+        let assets = Assets::default();
+        let form_headers = Arc::new(headers.payer_page(&assets.script_hash));
+        Self { app, assets: Arc::new(assets), form_headers, hop_headers: Arc::new(headers.hop_page()) }
     }
 
     /// The frame of a page. The texts are English whatever the locale, so is the frame.
@@ -81,8 +84,8 @@ impl Pages {
     /// Renders a page with its policy.
     pub fn render(&self, status: StatusCode, policy: Policy, view: &impl Template) -> Response {
         let headers: [(HeaderName, HeaderValue); 3] = match policy {
-            Policy::Form => self.headers.payer_page(&self.assets.script_hash),
-            Policy::Hop => self.headers.hop_page(),
+            Policy::Form => (*self.form_headers).clone(),
+            Policy::Hop => (*self.hop_headers).clone(),
         };
         let mut html = String::with_capacity(PAGE_BYTES_USUAL);
         match view.render_into(&mut html) {

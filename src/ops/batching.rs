@@ -34,7 +34,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// The other ends of the queues, until the workers can be started.
 pub struct Unstarted {
     creations: Option<mpsc::Receiver<Waiting<Creation, Made>>>,
-    pages: Option<mpsc::Receiver<Waiting<SessionId, Option<PageSession>>>>,
+    pages: Option<mpsc::Receiver<Waiting<SessionId, Option<Arc<PageSession>>>>>,
 }
 
 /// Makes the queues. With `creations_per_batch_max` of 1 each session is made by itself.
@@ -248,7 +248,7 @@ struct Pages;
 
 impl Shared for Pages {
     type Item = SessionId;
-    type Answer = Option<PageSession>;
+    type Answer = Option<Arc<PageSession>>;
     const IS_READ: bool = true;
 
     async fn run(
@@ -256,21 +256,21 @@ impl Shared for Pages {
         _: &App,
         connection: &mut Connection,
         items: &[SessionId],
-    ) -> Result<Vec<Result<Option<PageSession>>>, Failure> {
+    ) -> Result<Vec<Result<Option<Arc<PageSession>>>>, Failure> {
         let ids: Vec<&str> = items.iter().map(SessionId::as_str).collect();
         let mut found = HashMap::with_capacity(items.len());
         let mut broken = None;
         for page in sessions::find_for_pages(connection, &ids).await? {
             match page {
                 Ok(page) => {
-                    found.insert(page.session.id.clone(), page);
+                    found.insert(page.session.id.clone(), Arc::new(page));
                 }
                 Err(error) => broken = Some(error),
             }
         }
         let answer = |id: &SessionId| match (found.get(id), &broken) {
             // Several may ask for the same page.
-            (Some(page), _) => Ok(Some(page.clone())),
+            (Some(page), _) => Ok(Some(Arc::clone(page))),
             (None, Some(error)) => Err(everybodys(error)),
             (None, None) => Ok(None),
         };

@@ -271,7 +271,7 @@ pub async fn expire(app: &App, write: &Write, id: &str, expand: &Expand) -> Resu
 ///
 /// # Errors
 /// `NotFound` for every token that opens nothing, whatever the reason.
-pub async fn find_by_token(app: &App, token: &str) -> Result<PageSession> {
+pub async fn find_by_token(app: &App, token: &str) -> Result<Arc<PageSession>> {
     let absent = || Error::not_found("checkout.session", "");
     let id = app.keyring.open_payer_token(token).ok_or_else(absent)?;
     let found = match &app.batches.pages {
@@ -281,9 +281,10 @@ pub async fn find_by_token(app: &App, token: &str) -> Result<PageSession> {
     found.ok_or_else(absent)
 }
 
-async fn find_alone(app: &App, id: &SessionId) -> Result<Option<PageSession>> {
+async fn find_alone(app: &App, id: &SessionId) -> Result<Option<Arc<PageSession>>> {
     let mut connection = app.store.pool().acquire().await?;
-    store::sessions::find_for_pages(&mut connection, &[id.as_str()]).await?.pop().transpose()
+    let mut found = store::sessions::find_for_pages(&mut connection, &[id.as_str()]).await?;
+    Ok(found.pop().transpose()?.map(Arc::new))
 }
 
 /// The newest charge of a session, for what a page says about it.

@@ -53,9 +53,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How far ahead event partitions are made: a worker that is down for a week still finds its day.
 pub const PARTITIONS_AHEAD: chrono::Duration = chrono::Duration::days(7);
 
-/// Connections set aside for statements that many requests share: three or four that write, one that
-/// reads. More would only make the batches smaller.
-const SHARED_CONNECTIONS_MAX: u32 = 5;
+/// Connections set aside for statements that many requests share: two that write, so that one commits
+/// while the other gathers, and one that reads. More only make the batches smaller.
+const SHARED_CONNECTIONS_MAX: u32 = 3;
 
 /// One connection in so many is set aside.
 const CONNECTIONS_PER_SHARED: u32 = 4;

@@ -65,6 +65,8 @@ pub struct Config {
     pub card_entry_live: bool,
     /// Milliseconds that the simulator takes.
     pub simulator_latency_ms: u64,
+    /// A further address for health and metrics; empty for none.
+    pub operations_listen: String,
     /// How long answers to idempotent requests are kept.
     pub idempotency_retention_hours: u32,
     /// Sockets open at once.

@@ -131,17 +131,40 @@ impl Gateway {
         Ok(Self { app, simulator, config, deliver, sweeps, batch_workers, stop })
     }
 
+    fn operations_routes(&self) -> Router {
+        Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz).with_state(Arc::clone(&self.app)))
+            .route("/metrics", get(metrics))
+    }
+
+    /// Serves health and metrics on an address of their own, where the settings name one.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn serve_operations(&self, shutdown: CancellationToken) -> Result<Option<JoinHandle<()>>> {
+        if self.config.operations_listen.is_empty() {
+            return Ok(None);
+        }
+        let (listener, address) = bind(&self.config.operations_listen).await?;
+        tracing::info!(%address, "health and metrics are served");
+        let policy = HeaderPolicy::new(self.app.settings.is_https());
+        let router = self
+            .operations_routes()
+            .layer(from_fn_with_state(Door::Operations, observe))
+            .layer(from_fn_with_state(policy, security_headers));
+        Ok(Some(tokio::spawn(server::serve(listener, router, self.config.server_limits(), shutdown))))
+    }
+
     /// All doors as one router.
     pub fn router(&self) -> Router {
         let document: Arc<str> = api::openapi_json().into();
         let app = &self.app;
         let operations = Router::new()
             .route("/", get(async || Redirect::to("/docs")))
-            .route("/healthz", get(healthz))
-            .route("/readyz", get(readyz).with_state(Arc::clone(app)))
-            .route("/metrics", get(metrics))
             .route("/openapi.json", get(api::serve_openapi).with_state(document))
             .merge(api::reference::router())
+            .merge(self.operations_routes())
             .layer(from_fn_with_state(Door::Operations, observe));
         let page = Arc::clone(app);
         let unknown = Router::new()

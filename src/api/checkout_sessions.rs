@@ -8,6 +8,7 @@ use super::checkout_session_params::{CreateCheckoutSession, explain_unsupported}
 use super::fields::{CreatedParam, ExpandParams, PageParams, apply_metadata, expand, page};
 use super::guard::{Call, Id};
 use super::params::MetadataParam;
+use crate::domain::id::{LineItemId, SessionId};
 use crate::domain::session::StateName;
 use crate::error::{Error, Result};
 use crate::ops::replay::{Answer, Write};
@@ -139,7 +140,7 @@ pub async fn list(call: Call) -> Result<Found<List<CheckoutSession>>> {
         client_reference_id: params.client_reference_id,
         created: params.created.unwrap_or_default().filter()?,
     };
-    let page = page(params.limit, params.starting_after, params.ending_before)?;
+    let page = page(params.limit, params.starting_after, params.ending_before, SessionId::parse)?;
     let expand = expand(params.expand)?;
     Ok(Found(sessions::list(&call.app, &call.caller, &filter, &page, &expand).await?))
 }
@@ -191,6 +192,6 @@ pub async fn expire(Id(id): Id, call: Call) -> Result<Answer> {
     responses((status = 200, body = List<LineItem>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn line_items(Id(id): Id, call: Call) -> Result<Found<List<LineItem>>> {
     let params: PageParams = call.query()?;
-    let page = page(params.limit, params.starting_after, params.ending_before)?;
+    let page = page(params.limit, params.starting_after, params.ending_before, LineItemId::parse)?;
     Ok(Found(sessions::line_items(&call.app, &call.caller, &id, &page, &expand(params.expand)?).await?))
 }

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::Found;
 use super::fields::{CreatedParam, ExpandParams, page};
 use super::guard::{Call, Id};
+use crate::domain::id::EventId;
 use crate::error::{Error, Result};
 use crate::ops::events;
 use crate::ops::replay::Answer;
@@ -70,7 +71,7 @@ pub async fn list(call: Call) -> Result<Found<List<Value>>> {
         object_id: params.related_object,
         created: params.created.unwrap_or_default().filter()?,
     };
-    let page = page(params.limit, params.starting_after, params.ending_before)?;
+    let page = page(params.limit, params.starting_after, params.ending_before, EventId::parse)?;
     Ok(Found(events::list(&call.app, &call.caller, &filter, &page).await?))
 }
 

@@ -120,8 +120,14 @@ pub fn expand(paths: Option<Vec<String>>) -> Result<Expand> {
     Ok(Expand::new(paths))
 }
 
-/// A page from its three parameters.
-pub fn page(limit: Option<i64>, after: Option<String>, before: Option<String>) -> Result<Page> {
+/// A page from its three parameters. A cursor that is no id of the kind listed is refused: a list that silently
+/// begins anew, or ends, would be taken for the whole.
+pub fn page<T>(
+    limit: Option<i64>,
+    after: Option<String>,
+    before: Option<String>,
+    parse_id: impl Fn(&str) -> Option<T>,
+) -> Result<Page> {
     let limit = limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         let message = format!("`limit` must be between 1 and {PAGE_MAX}.");
@@ -130,6 +136,12 @@ pub fn page(limit: Option<i64>, after: Option<String>, before: Option<String>) -
     if after.is_some() && before.is_some() {
         let message = "You may pass only one of `starting_after` and `ending_before`.";
         return Err(Error::invalid("parameters_exclusive", "ending_before", message));
+    }
+    for (param, cursor) in [("starting_after", &after), ("ending_before", &before)] {
+        if cursor.as_deref().is_some_and(|id| parse_id(id).is_none()) {
+            let message = format!("`{param}` is not the id of an object in this list.");
+            return Err(Error::invalid("resource_missing", param, message));
+        }
     }
     Ok(Page { limit, starting_after: after, ending_before: before })
 }

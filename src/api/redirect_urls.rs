@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::answer::Found;
 use super::fields::{ExpandParams, PageParams, page};
 use super::guard::{Call, Id};
+use crate::domain::id::RedirectUrlId;
 use crate::error::Result;
 use crate::ops::redirect_urls;
 use crate::ops::replay::Answer;
@@ -36,7 +37,7 @@ pub async fn create(call: Call) -> Result<Answer> {
     responses((status = 200, body = List<RedirectUrl>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn list(call: Call) -> Result<Found<List<RedirectUrl>>> {
     let params: PageParams = call.query()?;
-    let page = page(params.limit, params.starting_after, params.ending_before)?;
+    let page = page(params.limit, params.starting_after, params.ending_before, RedirectUrlId::parse)?;
     Ok(Found(redirect_urls::list(&call.app, &call.caller, &page).await?))
 }
 

@@ -7,6 +7,7 @@ use super::answer::Found;
 use super::fields::{ExpandParams, PageParams, apply_metadata, metadata, page, text};
 use super::guard::{Call, Id};
 use super::params::{MetadataParam, Patch};
+use crate::domain::id::EndpointId;
 use crate::error::{Error, Result};
 use crate::ops::endpoints::{self, EndpointChange, NewEndpoint};
 use crate::ops::replay::Answer;
@@ -120,7 +121,7 @@ pub async fn create(call: Call) -> Result<Answer> {
     responses((status = 200, body = List<WebhookEndpoint>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn list(call: Call) -> Result<Found<List<WebhookEndpoint>>> {
     let params: PageParams = call.query()?;
-    let page = page(params.limit, params.starting_after, params.ending_before)?;
+    let page = page(params.limit, params.starting_after, params.ending_before, EndpointId::parse)?;
     Ok(Found(endpoints::list(&call.app, &call.caller, &page).await?))
 }
 

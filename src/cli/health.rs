@@ -55,7 +55,12 @@ fn plain_http(text: &str) -> Result<Url, String> {
 pub async fn ask(file: Option<&Path>, options: HealthOptions) -> Result<(), Failure> {
     let url = match options.url {
         Some(url) => url,
-        None => own_url(&read_config(file)?.listen)?,
+        None => {
+            let config = read_config(file)?;
+            // A worker has no other address.
+            let apart = !config.operations_listen.is_empty();
+            own_url(if apart { &config.operations_listen } else { &config.listen })?
+        }
     };
     let said = ready(&url).await?;
     output::print(&format!("{said}\n"))

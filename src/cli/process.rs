@@ -14,6 +14,7 @@ use clap::Args;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -71,7 +72,9 @@ pub async fn serve(file: Option<&Path>, options: ServeOptions) -> Result<(), Fai
             "payers are sent to an address that only this machine understands: set public_url to the origin they reach the gateway under"
         );
     }
+    let operations = gateway.serve_operations(stop.clone()).await?;
     gateway.serve(listener, stop).await;
+    ended(operations).await;
     tracing::info!("the gateway has stopped");
     Ok(())
 }
@@ -88,9 +91,17 @@ pub async fn work(file: Option<&Path>) -> Result<(), Failure> {
         return Ok(());
     };
     tracing::info!(roles = "worker", version = VERSION, "the worker is running");
+    let operations = gateway.serve_operations(stop.clone()).await?;
     gateway.work(stop).await;
+    ended(operations).await;
     tracing::info!("the worker has stopped");
     Ok(())
+}
+
+async fn ended(operations: Option<JoinHandle<()>>) {
+    if let Some(operations) = operations {
+        let _ = operations.await;
+    }
 }
 
 /// Opens the gateway; `None` when a signal came first.

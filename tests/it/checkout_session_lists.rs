@@ -199,3 +199,23 @@ async fn a_hundred_lines_are_the_most() {
     assert_eq!(world.rows().await, before);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_cursor_that_is_no_id_of_the_list_is_refused() {
+    let world = World::start().await;
+    let merchant = world.merchant().await;
+    merchant.session().await;
+    for path in [SESSIONS, "/v1/events", "/v1/webhook_endpoints", "/v1/redirect_urls"] {
+        for cursor in ["starting_after", "ending_before"] {
+            for id in ["nonsense", "cs_test_nope", "acct_0000000000000000000000test"] {
+                let error = merchant.get(&format!("{path}?{cursor}={id}")).await.refused(400);
+                assert_eq!(
+                    (&error["code"], &error["param"]),
+                    (&"resource_missing".into(), &cursor.into()),
+                    "{path} {id}"
+                );
+            }
+        }
+    }
+    world.end().await;
+}

@@ -58,6 +58,8 @@ async fn a_form_that_is_not_from_our_page_in_this_browser_changes_nothing() {
                 let answer = sender.send_with(Method::POST, &target, &headers, Some(&Payer::filled(&form))).await;
                 assert_eq!(answer.status, 403, "{what}, {end}");
                 answer.says(words).says("No money was taken");
+                let back = format!("href=\"{}\"", page.path);
+                assert!(answer.html.contains(&back), "{what}, {end}: no way back to the payment");
                 assert!(!answer.has_card_form(), "{what}, {end}");
             }
         }

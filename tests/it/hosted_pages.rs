@@ -292,3 +292,16 @@ async fn an_open_session_sends_every_other_page_to_its_form() {
     }
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_price_with_a_fraction_of_a_cent_is_shown_in_euros_too() {
+    let world = World::start().await;
+    let merchant = world.merchant().await;
+    let mut fields = coffee();
+    fields.retain(|(name, _)| !name.ends_with("[unit_amount]") && !name.ends_with("[quantity]"));
+    fields.extend([("line_items[0][price_data][unit_amount_decimal]", "1050.5"), ("line_items[0][quantity]", "3")]);
+    let session = merchant.post("/v1/checkout/sessions", &fields).await.ok();
+    let page = world.payer().open(&session).await;
+    page.says("3 × 10.505 EUR").says("€31.52");
+    world.end().await;
+}

@@ -284,3 +284,24 @@ async fn money_that_is_reported_for_a_charge_settled_otherwise_is_given_back() {
     story.payer.submit(&page, &form).await.says("Payment complete");
     story.ends_paid_once().await;
 }
+
+#[tokio::test]
+async fn a_company_that_answers_slowly_keeps_no_session_open_and_no_gateway_running() {
+    let world = World::start().await;
+    let merchant = world.merchant().await;
+    let receiver = world.receiver(&merchant).await;
+    let simulator = &world.replicas[0].simulator;
+    simulator.set(Fault::FailAfter, Times::Always);
+    for _ in 0..3 {
+        let session = merchant.session().await;
+        world.payer().pay(&session, GOOD_CARD).await.says("We are checking your payment");
+    }
+    let unpaid = merchant.session().await;
+    // From now on each question takes longer than a story waits.
+    simulator.set_latency_ms(120_000);
+    world.advance(Duration::minutes(31));
+    let expired = receiver.wait_for("checkout.session.expired").await;
+    assert_eq!(expired.object_id(), unpaid["id"].as_str().expect("an id"));
+    // Nor does the process wait for its answers: this comes to an end.
+    world.end().await;
+}

@@ -4,6 +4,7 @@
 //! opens the session; headers, queries and bodies are never told. Counting what happens inside an operation is left to it.
 
 mod catalogue;
+mod json_lines;
 mod log_lines;
 mod masking;
 #[cfg(test)]

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
 
 use super::catalogue::LOG_LINES_DROPPED_TOTAL;
+use super::json_lines::JsonLines;
 use super::masking::mask_card_numbers;
 
 /// Lines that may wait for the writer: at 300 bytes each some two seconds of a busy server in 3 MB.
@@ -121,9 +123,8 @@ fn json_lines(filter: EnvFilter, queue: LineQueue) -> impl tracing::Subscriber +
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue)
-        .json()
-        .flatten_event(true)
-        .with_span_list(false)
+        .fmt_fields(JsonFields::new())
+        .event_format(JsonLines)
         .finish()
 }
 
@@ -255,10 +256,16 @@ mod tests {
             let span =
                 tracing::error_span!("request", request_id = "req_a", door = "api", method = "GET", route = "/v1/x");
             span.in_scope(|| tracing::error!(status = 500, duration_ms = 7, "answered"));
+            tracing::error!(error = %"a \"quoted\"\n\u{1}line\\é", "outside of a span");
         });
         let mut written = Vec::new();
         write_lines(&receiver, &mut written);
-        let line: serde_json::Value = serde_json::from_slice(&written).expect("one object");
+        let lines = String::from_utf8(written).expect("text");
+        let (line, other) = lines.split_once('\n').expect("two lines");
+        let other: serde_json::Value = serde_json::from_str(other).expect("one object");
+        assert_eq!(other["error"], "a \"quoted\"\n\u{1}line\\é");
+        assert_eq!((&other["span"], &other["level"]), (&serde_json::Value::Null, &"ERROR".into()));
+        let line: serde_json::Value = serde_json::from_str(line).expect("one object");
         assert_eq!((&line["message"], &line["status"]), (&"answered".into(), &500.into()));
         assert_eq!(line["span"]["request_id"], "req_a");
         let is_documented = |name: &String| LOG_FIELDS.iter().any(|field| field.name == name);

@@ -144,6 +144,9 @@ create table charge (
     -- When the sweep asks the provider next; null once settled.
     look_up_at           timestamptz,
     look_ups             integer not null default 0,
+    -- Set before the provider is asked to void a charge that it does not know. From then on a success may no
+    -- longer complete the session, because the void takes the money back.
+    closing              boolean not null default false,
     constraint charge_state check (state in ('pending', 'succeeded', 'failed', 'reversed')),
     constraint charge_settled_at check ((state = 'pending') = (settled_at is null)),
     constraint charge_look_up_at check ((state = 'pending') = (look_up_at is not null)),

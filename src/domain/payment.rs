@@ -127,6 +127,8 @@ pub struct Charge {
     pub created_at: DateTime<Utc>,
     /// How often the sweep has asked.
     pub look_ups: i32,
+    /// Whether it is being voided: whatever is heard of it now, its money does not stay.
+    pub closing: bool,
 }
 
 /// When the sweep asks again: after 2, 4, 8 … seconds, at most a minute, so that an outage of the

@@ -159,6 +159,7 @@ async fn start(
         card: summary,
         created_at: now,
         look_ups: 0,
+        closing: false,
     };
     let saved = async {
         store::payments::insert_payment(&mut transaction, &payment).await?;
@@ -227,6 +228,10 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
             reverse(app, &charge).await?;
         }
         return Ok(outcome(&charge));
+    }
+    if charge.closing && state == ChargeState::Succeeded {
+        // It is being voided, which takes this money back; the void settles it.
+        return Ok(Try::InDoubt);
     }
     let transition = match &state {
         ChargeState::Succeeded => session.clone().complete(now),
@@ -357,6 +362,9 @@ pub async fn look_up_doubts(app: &Arc<App>) -> Result<usize> {
 
 async fn look_up(app: &App, charge: &Charge, now: DateTime<Utc>) -> Result<()> {
     let provider = provider_of(app, charge)?;
+    if charge.closing {
+        return close(app, charge, provider.as_ref()).await;
+    }
     let answer = tokio::time::timeout(CHARGE_TIMEOUT, provider.look_up(charge.id.as_str())).await;
     match answer.unwrap_or(LookUp::Unknown) {
         LookUp::Found(report @ (Report::Succeeded { .. } | Report::Declined { .. } | Report::Reversed { .. })) => {
@@ -367,18 +375,29 @@ async fn look_up(app: &App, charge: &Charge, now: DateTime<Utc>) -> Result<()> {
         // with a void first: after that no money can be taken under its id. Where a void cannot come
         // before its charge, only time closes it.
         LookUp::NotFound if provider.capabilities().void_in_advance || now - charge.created_at >= GIVE_UP_AFTER => {
-            match provider.void(charge.id.as_str()).await {
-                Reversal::Done { reference } => {
-                    settle(app, &charge.id, Report::Reversed { reference }).await?;
-                }
-                Reversal::NothingToReverse => {
-                    let reason = DeclineReason::ProcessingError;
-                    settle(app, &charge.id, Report::Declined { reason, reference: None }).await?;
-                }
-                Reversal::Unknown { .. } => {}
-            }
+            close(app, charge, provider.as_ref()).await?;
         }
         LookUp::NotFound => {}
+    }
+    Ok(())
+}
+
+/// Voids a charge and settles it as not taken. That it is to be voided is written down first, under the row's
+/// lock: a success that is heard of between the two must not complete the session, for the void takes its
+/// money back.
+async fn close(app: &App, charge: &Charge, provider: &dyn Provider) -> Result<()> {
+    if !store::payments::close(app.store.pool(), &charge.id).await? {
+        return Ok(());
+    }
+    match provider.void(charge.id.as_str()).await {
+        Reversal::Done { reference } => {
+            settle(app, &charge.id, Report::Reversed { reference }).await?;
+        }
+        Reversal::NothingToReverse => {
+            let reason = DeclineReason::ProcessingError;
+            settle(app, &charge.id, Report::Declined { reason, reference: None }).await?;
+        }
+        Reversal::Unknown { .. } => {}
     }
     Ok(())
 }

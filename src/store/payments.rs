@@ -26,7 +26,8 @@ macro_rules! charge_columns {
     () => {
         "id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, provider_reference, amount,
          currency, state, payment_method, card_brand, card_last4, card_exp_month, card_exp_year, card_funding,
-         card_country, card_fingerprint, failure_code, decline_code, failure_message, payer_message, created_at, look_ups"
+         card_country, card_fingerprint, failure_code, decline_code, failure_message, payer_message, created_at, look_ups,
+         closing"
     };
 }
 
@@ -101,6 +102,7 @@ fn to_charge(row: &PgRow) -> Result<Charge> {
         },
         created_at: row.try_get("created_at")?,
         look_ups: row.try_get("look_ups")?,
+        closing: row.try_get("closing")?,
         id: ChargeId::from_stored(id),
     })
 }
@@ -347,6 +349,19 @@ pub async fn claim_look_ups(
     }
     transaction.commit().await?;
     Ok(charges)
+}
+
+/// Decides that a charge in doubt is to be voided. False when it has been settled meanwhile; then it must not
+/// be.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn close(pool: &PgPool, id: &ChargeId) -> Result<bool> {
+    let done = sqlx::query("update charge set closing = true where id = $1 and state = 'pending'")
+        .bind(id.as_str())
+        .execute(pool)
+        .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Makes a charge due for a look-up at once, because its outcome came back unknown.

@@ -305,3 +305,31 @@ async fn a_company_that_answers_slowly_keeps_no_session_open_and_no_gateway_runn
     // Nor does the process wait for its answers: this comes to an end.
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_success_heard_of_while_its_charge_is_being_voided_completes_nothing() {
+    let world = World::start().await;
+    let merchant = world.merchant().await;
+    let receiver = world.receiver(&merchant).await;
+    let simulator = &world.replicas[0].simulator;
+    simulator.set(Fault::FailBefore, Times::Always);
+    simulator.set(Fault::RefuseReversal, Times::Always);
+    let session = merchant.session().await;
+    world.payer().pay(&session, GOOD_CARD).await.says("We are checking your payment");
+    // The company does not know the charge, and does not answer whether it is closed.
+    world.advance(SOON);
+    world.count_becomes("select count(*) from charge where closing", 1).await;
+    let id = session["id"].as_str().expect("an id");
+    let charge = world.text("select id from charge where session_id = $1", id).await;
+    let charge = ChargeId::parse(&charge).expect("an id");
+    let late = Report::Succeeded { reference: "sim_crossed".to_owned() };
+    payments::settle(world.app(), &charge, late).await.expect("it is heard");
+    assert_eq!(merchant.read(&session).await["state"], "processing");
+
+    simulator.calm();
+    world.advance(SOON);
+    receiver.wait_for("checkout.session.payment_failed").await;
+    assert_eq!(merchant.read(&session).await["state"], "pending");
+    assert_eq!(world.count(CAPTURED).await, 0);
+    world.end().await;
+}

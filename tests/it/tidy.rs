@@ -39,7 +39,8 @@ const CARD_DOORS: &[&str] = &["src/domain/card", "src/vault.rs", "src/providers/
 const AT_HOME: &[(&str, &[&str])] = &[
     ("sqlx", &["src/store/", "src/providers/simulator"]),
     ("Utc::now", &["src/clock.rs"]),
-    ("SystemTime", &["src/clock.rs"]),
+    // A log line is stamped by the machine it is written on, as its neighbours' lines are.
+    ("SystemTime", &["src/clock.rs", "src/telemetry/json_lines.rs"]),
     ("card::CardNumber", CARD_DOORS),
     ("CardNumber::parse", CARD_DOORS),
     ("card::CardCvc", CARD_DOORS),

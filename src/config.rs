@@ -67,6 +67,10 @@ pub struct Config {
     pub simulator_latency_ms: u64,
     /// A further address for health and metrics; empty for none.
     pub operations_listen: String,
+    /// Address of the simulator's bank pages; empty for none.
+    pub simulator_bank_listen: String,
+    /// Origin under which payers reach them; empty for `http://` and `simulator_bank_listen`.
+    pub simulator_bank_url: String,
     /// How long answers to idempotent requests are kept.
     pub idempotency_retention_hours: u32,
     /// Sockets open at once.
@@ -187,6 +191,18 @@ impl Config {
             format!("http://{}", self.listen)
         } else {
             self.public_url.trim_end_matches('/').to_owned()
+        }
+    }
+
+    /// Where payers reach the simulator's bank pages; `None` where there are none, and cards that need
+    /// them are declined.
+    pub fn simulator_bank_url(&self) -> Option<String> {
+        if !self.simulator_bank_url.is_empty() {
+            Some(self.simulator_bank_url.trim_end_matches('/').to_owned())
+        } else if self.simulator_bank_listen.is_empty() {
+            None
+        } else {
+            Some(format!("http://{}", self.simulator_bank_listen))
         }
     }
 

@@ -29,6 +29,7 @@ use crate::keyring::Keyring;
 use crate::ops::batching;
 use crate::ops::endpoints::open_secret;
 use crate::providers::simulator::Simulator;
+use crate::providers::simulator_acs;
 use crate::providers::simulator_faults::SimulatorBehaviour;
 use crate::providers::{Provider, Registry};
 use crate::store::Store;
@@ -59,6 +60,7 @@ pub struct Gateway {
     pub app: Arc<App>,
     /// Told how to behave in tests and in development.
     pub simulator: SimulatorBehaviour,
+    bank: Arc<Simulator>,
     config: Config,
     deliver: Option<DeliverWorker>,
     sweeps: Vec<JoinHandle<()>>,
@@ -91,8 +93,9 @@ impl Gateway {
         let vault = Arc::new(Vault::new(keyring.fingerprint_key()));
         let simulator = SimulatorBehaviour::default();
         simulator.set_latency_ms(config.simulator_latency_ms);
-        let toy: Arc<dyn Provider> =
-            Arc::new(Simulator::new(store.pool().clone(), Arc::clone(&vault), simulator.clone()));
+        let bank_url = config.simulator_bank_url();
+        let bank = Arc::new(Simulator::new(store.pool().clone(), Arc::clone(&vault), simulator.clone(), bank_url));
+        let toy: Arc<dyn Provider> = Arc::clone(&bank) as Arc<dyn Provider>;
         let providers = Registry::new([toy]).map_err(|error| Error::Internal(error.to_string()))?;
         let mut deliver = None;
         let mut outbox = None;
@@ -128,7 +131,7 @@ impl Gateway {
         } else {
             Vec::new()
         };
-        Ok(Self { app, simulator, config, deliver, sweeps, batch_workers, stop })
+        Ok(Self { app, simulator, bank, config, deliver, sweeps, batch_workers, stop })
     }
 
     fn operations_routes(&self) -> Router {
@@ -178,9 +181,23 @@ impl Gateway {
             .layer(from_fn_with_state(HeaderPolicy::new(app.settings.is_https()), security_headers))
     }
 
-    /// Serves on `listener` until `shutdown`, then stops everything in order.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+    /// The pages of the simulator's bank, for an origin of their own.
+    pub fn bank_router(&self) -> Router {
+        simulator_acs::router(Arc::clone(&self.bank)).layer(from_fn_with_state(Door::Tools, observe))
+    }
+
+    /// Serves on `listener`, and the simulator's bank on `bank`, until `shutdown`; then stops everything in
+    /// order.
+    pub async fn serve(self, listener: TcpListener, bank: Option<TcpListener>, shutdown: CancellationToken) {
+        let bank = bank.map(|bank| {
+            tokio::spawn(server::serve(bank, self.bank_router(), self.config.server_limits(), shutdown.clone()))
+        });
         server::serve(listener, self.router(), self.config.server_limits(), shutdown).await;
+        if let Some(bank) = bank
+            && let Err(error) = bank.await
+        {
+            tracing::error!(%error, "the simulator's bank ended badly");
+        }
         self.stop().await;
     }
 

@@ -79,7 +79,11 @@ impl From<Error> for ApiError {
         let message = error.to_string();
         let invalid = "invalid_request_error";
         match error {
-            Error::Refused(refusal) => Self::new(StatusCode::BAD_REQUEST, invalid, Some(refusal.code()), message),
+            Error::Refused(refusal) => {
+                let mut answer = Self::new(StatusCode::BAD_REQUEST, invalid, Some(refusal.code()), message);
+                answer.body.param = refusal.param().map(str::to_owned);
+                answer
+            }
             Error::Invalid { code, param, message } => {
                 let mut answer = Self::new(StatusCode::BAD_REQUEST, invalid, Some(code), message);
                 answer.body.param = (!param.is_empty()).then_some(param);

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::fields::{email, metadata, moment, text};
 use super::params::MetadataParam;
 use crate::domain::money::Currency;
+use crate::domain::payment;
 use crate::domain::pricing::{LineInput, PricedCart, price_lines};
 use crate::domain::redirect::{AllowedRedirect, WayBack};
 use crate::domain::session::{Options, WaysBack};
@@ -66,7 +67,6 @@ pub const UNSUPPORTED: &[&str] = &[
     "on_behalf_of",
     "setup_future_usage",
     "shipping",
-    "capture_method",
     "metadata",
     "price",
     "product",
@@ -124,6 +124,8 @@ pub enum CaptureMethod {
     Automatic,
     /// At once.
     AutomaticAsync,
+    /// Reserved first, taken with `POST /v1/payment_intents/{id}/capture`.
+    Manual,
 }
 
 /// A parameter whose only value is the one that means "off".
@@ -286,9 +288,8 @@ pub struct ProductData {
 /// What the payment carries.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "some parameters only have to decode: what they may say changes nothing")]
 pub struct PaymentIntentData {
-    /// Only at once.
+    /// When the money is taken; at once unless given.
     pub capture_method: Option<CaptureMethod>,
     /// The payment's description, at most 1000 characters.
     pub description: Option<String>,
@@ -507,6 +508,10 @@ impl CreateCheckoutSession {
             }
             .to_owned(),
             customer_creation: self.customer_creation.map(|_| "if_required".to_owned()),
+            capture_method: match data.capture_method {
+                Some(CaptureMethod::Manual) => payment::CaptureMethod::Manual,
+                _ => payment::CaptureMethod::Automatic,
+            },
             payment_description: text("payment_intent_data[description]", data.description, DESCRIPTION_CHARS_MAX)?,
             payment_metadata: metadata("payment_intent_data[metadata]", data.metadata)?,
             receipt_email: email("payment_intent_data[receipt_email]", data.receipt_email)?,

@@ -6,6 +6,7 @@
 //! table.
 
 mod answer;
+mod charges;
 mod checkout_session_params;
 mod checkout_sessions;
 mod events;
@@ -18,6 +19,7 @@ mod params_reader;
 mod payment_intents;
 mod redirect_urls;
 pub mod reference;
+mod refunds;
 mod webhook_endpoints;
 
 use std::sync::Arc;
@@ -61,6 +63,8 @@ pub struct Api {
     tags(
         (name = "Checkout sessions", description = "Short-lived, single-use sessions that a payer completes on a hosted page."),
         (name = "Payment intents", description = "What became of a session's payment."),
+        (name = "Charges", description = "Every try to take money, failed ones too."),
+        (name = "Refunds", description = "Money given back."),
         (name = "Events", description = "What happened, and whether the merchant's backend knows."),
         (name = "Webhook endpoints", description = "Where events are delivered to."),
         (name = "Redirect URLs", description = "Where payers may be sent back to."),
@@ -74,7 +78,14 @@ fn table_of_contents() -> OpenApiRouter<Api> {
         .routes(routes!(checkout_sessions::retrieve, checkout_sessions::update))
         .routes(routes!(checkout_sessions::expire))
         .routes(routes!(checkout_sessions::line_items))
-        .routes(routes!(payment_intents::retrieve))
+        .routes(routes!(payment_intents::list))
+        .routes(routes!(payment_intents::retrieve, payment_intents::update))
+        .routes(routes!(payment_intents::capture))
+        .routes(routes!(payment_intents::cancel))
+        .routes(routes!(charges::list))
+        .routes(routes!(charges::retrieve))
+        .routes(routes!(refunds::create, refunds::list))
+        .routes(routes!(refunds::retrieve, refunds::update))
         .routes(routes!(events::list))
         .routes(routes!(events::retrieve))
         .routes(routes!(events::deliveries))

@@ -39,6 +39,9 @@ pub const ERROR_CODES: &[ErrorCode] = &[
         "An amount or a total is above the largest that can be charged, 999,999,999,999 minor units.",
     ),
     code("amount_too_small", 400, "A total is zero or negative. A payment needs something to pay."),
+    code("charge_already_captured", 400, "The payment was captured before; refund it to give money back."),
+    code("charge_already_refunded", 400, "Everything that was captured has been refunded, or is being refunded."),
+    code("charge_not_refundable", 400, "The charge took no money: it failed, is in doubt, or only reserves money."),
     code("email_invalid", 400, "A parameter that takes an e-mail address has something else in it."),
     code(
         "idempotency_key_in_use",

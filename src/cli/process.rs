@@ -58,6 +58,13 @@ pub async fn serve(file: Option<&Path>, options: ServeOptions) -> Result<(), Fai
     if config.listen.ends_with(":0") {
         config.listen = address.to_string();
     }
+    let bank = if config.simulator_bank_listen.is_empty() {
+        None
+    } else {
+        let (bank, address) = gateway::bind(&config.simulator_bank_listen).await?;
+        config.simulator_bank_listen = address.to_string();
+        Some(bank)
+    };
     let public_url = config.public_url();
     let payers_get_a_wildcard = config.public_url.is_empty() && address.ip().is_unspecified();
     let roles = Roles { worker: !options.no_worker };
@@ -73,7 +80,7 @@ pub async fn serve(file: Option<&Path>, options: ServeOptions) -> Result<(), Fai
         );
     }
     let operations = gateway.serve_operations(stop.clone()).await?;
-    gateway.serve(listener, stop).await;
+    gateway.serve(listener, bank, stop).await;
     ended(operations).await;
     tracing::info!("the gateway has stopped");
     Ok(())

@@ -77,6 +77,12 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
         Err(error) => return Err(Error::Internal(format!("no local address: {error}"))),
     };
 
+    let bank_listener = bind_tools(None, address_port(&tools_base)).await?;
+    config.simulator_bank_listen = match bank_listener.local_addr() {
+        Ok(address) => address.to_string(),
+        Err(error) => return Err(Error::Internal(format!("no local address: {error}"))),
+    };
+
     let data_dir = match options.data_dir {
         Some(dir) => std::path::absolute(&dir).unwrap_or(dir),
         None => default_data_dir(),
@@ -114,7 +120,7 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
     print_welcome(&gateway.app.settings.public_url, &tools_base, &seeded.secret_key, &seeded.sample_url, &data_dir);
 
     let tools_task = tokio::spawn(server::serve(tools_listener, tools, ServerLimits::default(), shutdown.clone()));
-    gateway.serve(listener, shutdown).await;
+    gateway.serve(listener, Some(bank_listener), shutdown).await;
     println!("Stopped; the data is kept.");
     if let Err(error) = tools_task.await {
         tracing::error!(%error, "the development tools ended badly");
@@ -123,6 +129,10 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
         run_blocking(move || embedded.stop()).await?;
     }
     Ok(())
+}
+
+fn address_port(base: &str) -> u16 {
+    base.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0)
 }
 
 async fn bind_tools(asked: Option<&str>, gateway_port: u16) -> Result<TcpListener> {

@@ -20,6 +20,8 @@ pub enum DeclineReason {
     Fraudulent,
     /// Would need the payer's authentication (3-D Secure), which did not take place.
     AuthenticationRequired,
+    /// The payer's authentication took place and did not succeed: failed, given up, or too late.
+    AuthenticationFailed,
     /// A card that is not a test card, in test mode.
     TestModeLiveCard,
     /// Expired in the issuer's eyes.
@@ -32,13 +34,25 @@ pub enum DeclineReason {
     IncorrectNumber,
 }
 
+/// What a decline says about a further try with the same card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeclineKind {
+    /// The same card will be refused again, whoever asks and whenever.
+    Hard,
+    /// The cause may pass: more money on the account, a new day's limit, an authentication, a
+    /// repaired line.
+    Soft,
+    /// No cause was given.
+    Unknown,
+}
+
 /// What payers hear of reasons that are not for them.
 const DECLINED_WITHOUT_REASON: &str =
     "Your card was declined. You were not charged. Contact your bank, or use another card.";
 
 impl DeclineReason {
     /// Every reason.
-    pub const ALL: [DeclineReason; 12] = [
+    pub const ALL: [DeclineReason; 13] = [
         DeclineReason::GenericDecline,
         DeclineReason::InsufficientFunds,
         DeclineReason::LostCard,
@@ -46,6 +60,7 @@ impl DeclineReason {
         DeclineReason::CardVelocityExceeded,
         DeclineReason::Fraudulent,
         DeclineReason::AuthenticationRequired,
+        DeclineReason::AuthenticationFailed,
         DeclineReason::TestModeLiveCard,
         DeclineReason::ExpiredCard,
         DeclineReason::IncorrectCvc,
@@ -63,6 +78,7 @@ impl DeclineReason {
             DeclineReason::CardVelocityExceeded => "card_velocity_exceeded",
             DeclineReason::Fraudulent => "fraudulent",
             DeclineReason::AuthenticationRequired => "authentication_required",
+            DeclineReason::AuthenticationFailed => "authentication_failed",
             DeclineReason::TestModeLiveCard => "test_mode_live_card",
             DeclineReason::ExpiredCard => "expired_card",
             DeclineReason::IncorrectCvc => "incorrect_cvc",
@@ -84,6 +100,7 @@ impl DeclineReason {
             | DeclineReason::IncorrectCvc
             | DeclineReason::ProcessingError
             | DeclineReason::IncorrectNumber => self.word(),
+            DeclineReason::AuthenticationFailed => "payment_intent_authentication_failure",
             _ => "card_declined",
         }
     }
@@ -94,6 +111,32 @@ impl DeclineReason {
             DeclineReason::AuthenticationRequired => Some(self.word()),
             _ => (self.code() == "card_declined").then(|| self.word()),
         }
+    }
+
+    /// What it says about a further try.
+    pub fn kind(self) -> DeclineKind {
+        match self {
+            DeclineReason::LostCard
+            | DeclineReason::StolenCard
+            | DeclineReason::Fraudulent
+            | DeclineReason::TestModeLiveCard
+            | DeclineReason::ExpiredCard
+            | DeclineReason::IncorrectCvc
+            | DeclineReason::IncorrectNumber => DeclineKind::Hard,
+            DeclineReason::InsufficientFunds
+            | DeclineReason::CardVelocityExceeded
+            | DeclineReason::AuthenticationRequired
+            | DeclineReason::AuthenticationFailed
+            | DeclineReason::ProcessingError => DeclineKind::Soft,
+            DeclineReason::GenericDecline => DeclineKind::Unknown,
+        }
+    }
+
+    /// Whether another provider may succeed at once with the same card. Only where the failure lay
+    /// on the way: the issuer is the same behind every provider, and asking it again about an empty
+    /// account only looks like card testing.
+    pub fn may_pass_elsewhere(self) -> bool {
+        self == DeclineReason::ProcessingError
     }
 
     /// The reason as the payer may learn it. Pages and answers to payers start from this one, so
@@ -118,6 +161,9 @@ impl DeclineReason {
             }
             DeclineReason::AuthenticationRequired => {
                 "Your bank wants you to confirm this payment, which is not possible here. You were not charged. Use another card."
+            }
+            DeclineReason::AuthenticationFailed => {
+                "Your bank could not confirm that it is you. You were not charged. Try again, or use another card."
             }
             DeclineReason::TestModeLiveCard => {
                 "This is a test page and takes test cards only. Your card was not charged. Use a test card such as 4242 4242 4242 4242."
@@ -165,6 +211,9 @@ impl DeclineReason {
             DeclineReason::AuthenticationRequired => {
                 "The bank requires the customer to authenticate (3-D Secure), and this payment was made without it."
             }
+            DeclineReason::AuthenticationFailed => {
+                "The customer was asked by the bank to authenticate (3-D Secure) and failed, gave up, or did not answer in time."
+            }
             DeclineReason::TestModeLiveCard => {
                 "Your card was declined. Your request was in test mode, but used a non test card."
             }
@@ -193,6 +242,7 @@ mod tests {
             (DeclineReason::Fraudulent, "card_declined", Some("fraudulent")),
             (DeclineReason::TestModeLiveCard, "card_declined", Some("test_mode_live_card")),
             (DeclineReason::AuthenticationRequired, "authentication_required", Some("authentication_required")),
+            (DeclineReason::AuthenticationFailed, "payment_intent_authentication_failure", None),
             (DeclineReason::ExpiredCard, "expired_card", None),
             (DeclineReason::IncorrectCvc, "incorrect_cvc", None),
             (DeclineReason::ProcessingError, "processing_error", None),
@@ -221,6 +271,15 @@ mod tests {
             assert_eq!(hidden.as_payer_sees(), DeclineReason::GenericDecline);
             assert_ne!(hidden.merchant_message(), DeclineReason::GenericDecline.merchant_message());
         }
+    }
+
+    #[test]
+    fn only_a_failure_on_the_way_is_worth_another_provider() {
+        let elsewhere: Vec<_> = DeclineReason::ALL.into_iter().filter(|reason| reason.may_pass_elsewhere()).collect();
+        assert_eq!(elsewhere, [DeclineReason::ProcessingError]);
+        assert_eq!(DeclineReason::ProcessingError.kind(), DeclineKind::Soft);
+        assert_eq!(DeclineReason::StolenCard.kind(), DeclineKind::Hard);
+        assert_eq!(DeclineReason::GenericDecline.kind(), DeclineKind::Unknown);
     }
 
     #[test]

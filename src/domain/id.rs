@@ -111,6 +111,11 @@ id!(
     ChargeId, "ch"
 );
 id!(
+    /// Money given back.
+    RefundId,
+    "re"
+);
+id!(
     /// Something that happened.
     EventId, "evt"
 );

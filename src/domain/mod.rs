@@ -6,10 +6,12 @@
 pub mod address;
 pub mod api_key;
 pub mod card;
+pub mod charge_facts;
 pub mod decline;
 pub mod delivery;
 pub mod email;
 pub mod id;
+pub mod ledger;
 pub mod money;
 pub mod payment;
 pub mod pricing;

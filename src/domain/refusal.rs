@@ -3,6 +3,7 @@
 //! The rule: each refusal has one code and one sentence, so merchants can branch on the first and
 //! read the second. How it is put into an HTTP answer or a page is the doors' business.
 
+use super::payment::PaymentStatus;
 use super::session::StateName;
 
 /// A named refusal.
@@ -14,6 +15,28 @@ pub enum Refusal {
     SessionProcessing,
     /// The session's deadline has passed, though it has not been swept yet.
     SessionPastDeadline,
+    /// The payment's status does not allow it.
+    PaymentUnexpectedState(PaymentStatus),
+    /// The payment belongs to a session that is still open, which alone decides about it.
+    PaymentOfOpenSession,
+    /// The charge was captured before.
+    ChargeAlreadyCaptured,
+    /// Nothing is left to give back.
+    ChargeAlreadyRefunded,
+    /// The charge took no money.
+    ChargeNotRefundable,
+    /// Zero or less.
+    AmountTooSmall,
+    /// More than is reserved.
+    CaptureTooLarge {
+        /// Minor units that could be captured.
+        available: i64,
+    },
+    /// More than is left.
+    RefundTooLarge {
+        /// Minor units that could be given back.
+        available: i64,
+    },
 }
 
 impl Refusal {
@@ -22,6 +45,12 @@ impl Refusal {
         match self {
             Self::SessionNotOpen(_) | Self::SessionPastDeadline => "session_not_open",
             Self::SessionProcessing => "session_processing",
+            Self::PaymentUnexpectedState(_) | Self::PaymentOfOpenSession => "payment_intent_unexpected_state",
+            Self::ChargeAlreadyCaptured => "charge_already_captured",
+            Self::ChargeAlreadyRefunded => "charge_already_refunded",
+            Self::ChargeNotRefundable => "charge_not_refundable",
+            Self::AmountTooSmall => "amount_too_small",
+            Self::CaptureTooLarge { .. } | Self::RefundTooLarge { .. } => "amount_too_large",
         }
     }
 
@@ -37,6 +66,34 @@ impl Refusal {
             Self::SessionPastDeadline => {
                 "Only checkout sessions that are open can do this; the deadline of this one has passed.".to_owned()
             }
+            Self::PaymentUnexpectedState(status) => {
+                format!("The payment intent's status is {}, which does not allow this.", status.as_str())
+            }
+            Self::PaymentOfOpenSession => {
+                "The payment intent belongs to a checkout session that is still open; expire the session instead."
+                    .to_owned()
+            }
+            Self::ChargeAlreadyCaptured => "This payment has been captured already.".to_owned(),
+            Self::ChargeAlreadyRefunded => {
+                "Everything that was captured has been refunded, or is being refunded.".to_owned()
+            }
+            Self::ChargeNotRefundable => "This charge took no money, so there is nothing to refund.".to_owned(),
+            Self::AmountTooSmall => "The amount must be at least 1 minor unit.".to_owned(),
+            Self::CaptureTooLarge { available } => {
+                format!("The amount to capture is greater than what is authorized ({available}).")
+            }
+            Self::RefundTooLarge { available } => {
+                format!("The refund is greater than what is left to refund ({available}).")
+            }
+        }
+    }
+
+    /// The parameter at fault, where it is one.
+    pub fn param(self) -> Option<&'static str> {
+        match self {
+            Self::AmountTooSmall | Self::RefundTooLarge { .. } => Some("amount"),
+            Self::CaptureTooLarge { .. } => Some("amount_to_capture"),
+            _ => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::id::{LineItemId, MerchantId, PaymentId, SessionId};
 use super::money::Money;
+use super::payment::CaptureMethod;
 use super::pricing::PricedLine;
 use super::redirect::WayBack;
 use super::refusal::Refusal;
@@ -151,6 +152,8 @@ pub struct Options {
     pub payment_metadata: Metadata,
     /// Where a receipt is sent; the payer's e-mail when absent and receipts are on.
     pub receipt_email: Option<String>,
+    /// When the money is taken.
+    pub capture_method: CaptureMethod,
     /// What the card statement shall say.
     pub statement_descriptor: Option<String>,
     /// The end of what the card statement shall say.
@@ -216,6 +219,8 @@ pub struct Session {
     pub expires_at: DateTime<Utc>,
     /// When a browser first showed it.
     pub opened_at: Option<DateTime<Utc>>,
+    /// When the money was there: at completion, or at the capture that the merchant chose to make later.
+    pub paid_at: Option<DateTime<Utc>>,
 }
 
 /// What a transition announces. The payload is the session as it is afterwards.
@@ -323,15 +328,16 @@ impl Session {
         Ok(self)
     }
 
-    /// The charge succeeded. A payment that began in time completes the session even when its
+    /// The charge succeeded: the money is taken, or reserved when it is not paid yet. A payment that began in time completes the session even when its
     /// report comes after the deadline.
     ///
     /// # Errors
     /// Refused unless a charge is in flight; the caller must then give the money back.
-    pub fn complete(mut self, now: DateTime<Utc>) -> Result<Transition, Refusal> {
+    pub fn complete(mut self, is_paid: bool, now: DateTime<Utc>) -> Result<Transition, Refusal> {
         if self.state != State::Processing {
             return Err(Refusal::SessionNotOpen(self.state.name()));
         }
+        self.paid_at = is_paid.then_some(now);
         self.state = State::Completed(now);
         Ok((self, vec![SessionEvent::Completed]))
     }
@@ -443,6 +449,7 @@ mod tests {
             created_at: at(0),
             expires_at: at(60),
             opened_at: None,
+            paid_at: None,
         }
     }
 
@@ -488,7 +495,7 @@ mod tests {
                     "start",
                     show(fresh().start_charge(payer, PaymentId::generate(now), now).map(|next| (next, vec![]))),
                 );
-                row("complete", show(fresh().complete(now)));
+                row("complete", show(fresh().complete(true, now)));
                 row("decline", show(fresh().decline(now)));
                 row("decline-last", show(session(state, TRIES_MAX).decline(now)));
                 row("due", fresh().expire_when_due(now).map_or("-".into(), |next| show(Ok(next))));

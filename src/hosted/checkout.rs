@@ -215,6 +215,7 @@ async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body,
     };
     let tried = payments::pay(&pages.app, session.id.clone(), payer, card, attempt_key.to_owned()).await;
     match tried {
+        Ok(Try::Authenticate) => pages.go_to(&format!("/c/{token}/3ds")),
         Ok(Try::Paid | Try::InDoubt | Try::Refused(_)) => pages.go_to(&done),
         // The form says why, or the last page does. A redirect, so that the Back button does not lead to the
         // answer of a form, which browsers will not show again.

@@ -6,6 +6,7 @@
 //! form. Tokens that open nothing all get the same page.
 
 mod assets;
+mod authenticate;
 mod browser;
 mod checkout;
 mod outcome;
@@ -36,6 +37,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/c/{token}", get(checkout::form))
         .route("/c/{token}/pay", get(checkout::back_to_form).post(checkout::pay))
         .route("/c/{token}/cancel", get(outcome::ask_to_cancel).post(outcome::cancel))
+        .route("/c/{token}/3ds", get(authenticate::leave))
+        .route("/3ds/{state}", get(authenticate::come_back).post(authenticate::come_back))
         .route("/c/{token}/done", get(outcome::done))
         .route("/c/{token}/status", get(outcome::status))
         .route(CSP_REPORT_PATH, post(csp_report))

@@ -42,6 +42,9 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
     let locale = locale(session, headers);
     let total = amount(session, &locale, session.total.minor);
     let (outcome, money) = match session.state {
+        SessionState::Completed(_) if session.paid_at.is_none() => {
+            (Outcome::Completed, MoneyMoved::Reserved { amount: total })
+        }
         SessionState::Completed(_) => (Outcome::Completed, MoneyMoved::Taken { amount: total }),
         SessionState::Processing => (Outcome::Processing, MoneyMoved::NotYetKnown { amount: total }),
         // Past its deadline, though the sweep has not been by.
@@ -50,12 +53,19 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
         SessionState::Failed(_) => (Outcome::Failed, MoneyMoved::Nothing),
     };
     let charge = match outcome {
-        Outcome::Completed | Outcome::Failed => sessions::latest_charge(&pages.app, &session.id).await?,
+        Outcome::Completed | Outcome::Failed | Outcome::Processing => {
+            sessions::latest_charge(&pages.app, &session.id).await?
+        }
         _ => None,
     };
+    // A payer who came back without finishing at his bank is shown the way there again. He is not sent: he may
+    // have come back on purpose.
+    if let Some(ChargeState::RequiresAction { .. }) = charge.as_ref().map(|charge| &charge.state) {
+        return super::authenticate::show(pages, token, headers, false).await;
+    }
     let payment_method = charge
         .as_ref()
-        .filter(|charge| charge.state == ChargeState::Succeeded)
+        .filter(|charge| matches!(charge.state, ChargeState::Succeeded | ChargeState::Authorized))
         .map(|charge| format!("{} ending in {}", charge.card.brand.display_name(), charge.card.last4));
     let last_answer = charge.as_ref().and_then(|charge| match &charge.state {
         ChargeState::Failed(failure) => Some(failure.payer_message.as_str()),

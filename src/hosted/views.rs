@@ -289,6 +289,34 @@ impl CancelView {
     }
 }
 
+/// The page between the form and the payer's bank, `GET /c/{token}/3ds`.
+#[derive(Clone, Template)]
+#[template(path = "hosted/authenticate.html")]
+pub struct AuthenticateView {
+    /// Language, mode and assets.
+    pub frame: PageFrame,
+    /// Who is paid.
+    pub merchant_name: String,
+    /// What will be charged, formatted.
+    pub total: String,
+    /// The bank's page, as the provider gave it.
+    pub bank_url: String,
+    /// Its host as shown to the payer.
+    pub bank_domain: String,
+    /// Whether the browser goes there by itself.
+    pub leave: bool,
+    /// Path of the page that looks what became of it.
+    pub status_path: String,
+    /// Session id to quote to support.
+    pub reference: String,
+}
+
+impl AuthenticateView {
+    fn merchant_initial(&self) -> String {
+        initial(&self.merchant_name)
+    }
+}
+
 /// How a session stands once it shows no form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

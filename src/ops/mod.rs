@@ -5,11 +5,15 @@
 //! outbox. What is owed to webhook endpoints is handed to the worker after the commit.
 
 pub mod batching;
+pub mod captures;
+pub mod charges;
+pub mod doubts;
 pub mod endpoints;
 pub mod events;
 pub mod merchants;
 pub mod payments;
 pub mod redirect_urls;
+pub mod refunds;
 pub mod replay;
 pub mod sessions;
 pub mod sweep;
@@ -18,9 +22,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::app::App;
 use crate::domain::id::{EventId, MerchantId};
+use crate::domain::payment::{Charge, Payment};
 use crate::domain::session::{Session, SessionEvent};
 use crate::error::{Error, Result};
 use crate::store::outbox::NewEvent;
@@ -28,6 +34,7 @@ use crate::telemetry;
 use crate::wire::Expand;
 use crate::wire::checkout_session::CheckoutSession;
 use crate::wire::event::{EventBody, EventRequest};
+use crate::wire::payment_intent::PaymentIntent;
 
 /// Who calls the API.
 #[derive(Debug, Clone)]
@@ -54,34 +61,63 @@ where
     }
 }
 
-/// Writes the events of a session's transition, numbering them from the session's own count.
-pub fn session_events(
-    session: &mut Session,
-    kinds: &[SessionEvent],
-    request: &EventRequest,
+/// Events of one transaction, about a session or about what belongs to it. All of them are numbered
+/// from the session's own count, so that its story has no gap.
+pub(crate) struct Announcements<'a> {
+    events: Vec<NewEvent>,
+    request: &'a EventRequest,
     now: DateTime<Utc>,
-) -> Vec<NewEvent> {
-    kinds
-        .iter()
-        .map(|kind| {
-            session.event_count = session.event_count.saturating_add(1);
+}
+
+impl<'a> Announcements<'a> {
+    /// None yet.
+    pub(crate) fn new(request: &'a EventRequest, now: DateTime<Utc>) -> Self {
+        Self { events: Vec::new(), request, now }
+    }
+
+    /// Announces an object that belongs to a session.
+    pub(crate) fn object<T: Serialize>(&mut self, session: &mut Session, kind: &str, object_id: &str, object: &T) {
+        session.event_count = session.event_count.saturating_add(1);
+        let id = EventId::generate(self.now);
+        let body = EventBody::new(&id, kind, self.now.timestamp(), session.livemode, object, self.request);
+        self.events.push(NewEvent {
+            id: id.to_string(),
+            created_at: self.now,
+            merchant_id: session.merchant_id.to_string(),
+            livemode: session.livemode,
+            kind: kind.to_owned(),
+            object_id: object_id.to_owned(),
+            session_id: Some(session.id.to_string()),
+            session_sequence: Some(session.event_count),
+            body_head: body.head,
+            body_tail: body.tail,
+        });
+    }
+
+    /// Announces what a transition did to the session.
+    pub(crate) fn session(&mut self, session: &mut Session, kinds: &[SessionEvent]) {
+        for kind in kinds {
             let object = CheckoutSession::new(session, None, None, &Expand::default());
-            let id = EventId::generate(now);
-            let body = EventBody::new(&id, kind.kind(), now.timestamp(), session.livemode, &object, request);
-            NewEvent {
-                id: id.to_string(),
-                created_at: now,
-                merchant_id: session.merchant_id.to_string(),
-                livemode: session.livemode,
-                kind: kind.kind().to_owned(),
-                object_id: session.id.to_string(),
-                session_id: Some(session.id.to_string()),
-                session_sequence: Some(session.event_count),
-                body_head: body.head,
-                body_tail: body.tail,
-            }
-        })
-        .collect()
+            let id = session.id.to_string();
+            self.object(session, kind.kind(), &id, &object);
+        }
+    }
+
+    /// Announces a payment as it stands with its newest charge.
+    pub(crate) fn payment(&mut self, session: &mut Session, kind: &str, payment: &Payment, charge: Option<&Charge>) {
+        let object = PaymentIntent::new(payment, charge, false);
+        self.object(session, kind, payment.id.as_str(), &object);
+    }
+
+    /// Announces a charge.
+    pub(crate) fn charge(&mut self, session: &mut Session, kind: &str, charge: &Charge) {
+        self.object(session, kind, charge.id.as_str(), &crate::wire::charge::Charge::new(charge));
+    }
+
+    /// The events, in the order they were announced.
+    pub(crate) fn into_events(self) -> Vec<NewEvent> {
+        self.events
+    }
 }
 
 /// Counts sessions that ended, for the metrics.

@@ -1,46 +1,45 @@
 //! Taking the money for a session.
 //!
 //! The rule: the charge is written down and committed before the provider is asked, the provider is
-//! asked outside every transaction, and whatever is heard of it (answer, look-up, callback) enters
-//! through [`settle`], where the first to bring news moves the state. A doubt is never answered by
-//! charging again; the sweep asks the provider until there is none.
+//! asked outside every transaction, and whatever is heard of it (answer, look-up, callback, the payer
+//! coming back from his bank) enters through [`settle`], where the first to bring news moves the
+//! state. A doubt is never answered by charging again; `ops::doubts` asks until there is none.
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use tokio::task::JoinSet;
+use sha2::{Digest, Sha256};
 
-use super::sessions::save_transition;
-use super::{Caller, to_the_end};
+use super::{Announcements, Caller, count_ended, to_the_end};
 use crate::app::App;
 use crate::domain::decline::DeclineReason;
 use crate::domain::id::{ChargeId, PaymentId, SessionId};
+use crate::domain::ledger::Movement;
 use crate::domain::payment::{
-    Charge, ChargeFailure, ChargeState, GIVE_UP_AFTER, LOOK_UP_AFTER, Payment, PaymentStatus, next_look_up,
+    CaptureMethod, Charge, ChargeFailure, ChargeState, LOOK_UP_AFTER, Payment, PaymentStatus, next_look_up,
 };
 use crate::domain::refusal::Refusal;
 use crate::domain::session::{Payer, Session, State};
 use crate::error::{Error, Result};
 use crate::mailer;
-use crate::providers::{CHARGE_TIMEOUT, ChargeRequest, LookUp, Provider, Report, Reversal};
-use crate::store;
+use crate::providers::{Authentication, CHARGE_TIMEOUT, Capture, ChargeRequest, Facts, Provider, Report, Reversal};
+use crate::store::ledger::Booking;
+use crate::store::{self, Connection, CreatedFilter, Page};
 use crate::telemetry;
 use crate::vault::{EnteredCard, KeptCard};
-use crate::wire::Expand;
 use crate::wire::event::EventRequest;
 use crate::wire::payment_intent::PaymentIntent;
-
-/// Charges asked about in one round of the sweep.
-const LOOK_UPS_PER_ROUND: i64 = 50;
-
-/// Charges asked about side by side: half of what the pool of connections bears at least.
-const LOOK_UPS_AT_ONCE: usize = 8;
+use crate::wire::{Expand, List};
 
 /// What became of a payer's try.
 #[derive(Debug)]
 pub enum Try {
-    /// Paid, by this try or an earlier one.
+    /// Paid or reserved, by this try or an earlier one.
     Paid,
+    /// The payer has to prove to his bank that it is he.
+    Authenticate,
     /// Not paid, for a reason the payer can act on.
     Declined(ChargeFailure),
     /// Nobody knows yet; the sweep finds out.
@@ -49,7 +48,7 @@ pub enum Try {
     Refused(Refusal),
 }
 
-fn failure(reason: DeclineReason) -> ChargeFailure {
+pub(super) fn failure(reason: DeclineReason) -> ChargeFailure {
     ChargeFailure {
         code: reason.code().to_owned(),
         decline_code: reason.decline_code().map(str::to_owned),
@@ -62,8 +61,7 @@ fn failure(reason: DeclineReason) -> ChargeFailure {
 /// and charges nothing. Runs to its end even when the payer goes away.
 ///
 /// # Errors
-/// `Unavailable` when no provider serves the mode or the database is away. When it went away after the
-/// provider was asked, the sweep settles the charge.
+/// `Unavailable` when no provider serves the mode or the database is away; then nothing was taken.
 pub async fn pay(
     app: &Arc<App>,
     session: SessionId,
@@ -124,8 +122,9 @@ async fn start(
         .for_mode(session.livemode)
         .cloned()
         .ok_or_else(|| Error::Unavailable("no payment provider is configured for this mode".to_owned()))?;
+    let is_first = session.payment_id.is_none();
     let payment_id = session.payment_id.clone().unwrap_or_else(|| PaymentId::generate(now));
-    let session = match session.start_charge(payer, payment_id.clone(), now) {
+    let mut session = match session.start_charge(payer, payment_id.clone(), now) {
         Ok(session) => session,
         Err(refusal) => return Ok(Start::Known(Try::Refused(refusal))),
     };
@@ -133,17 +132,7 @@ async fn start(
     let facts = provider.issuer_facts(&bin);
     summary.funding = facts.funding;
     summary.country = facts.country;
-    let payment = Payment {
-        id: payment_id.clone(),
-        merchant_id: session.merchant_id.clone(),
-        livemode: session.livemode,
-        session_id: session.id.clone(),
-        total: session.total,
-        description: session.options.payment_description.clone(),
-        receipt_email: session.options.receipt_email.clone(),
-        metadata: session.options.payment_metadata.clone(),
-        created_at: now,
-    };
+    let payment = new_payment(&session, payment_id.clone(), now);
     let charge = Charge {
         id: ChargeId::generate(now),
         merchant_id: session.merchant_id.clone(),
@@ -157,24 +146,41 @@ async fn start(
         state: ChargeState::Pending,
         payment_method: token.as_str().to_owned(),
         card: summary,
+        facts: Facts::default(),
+        amount_captured: 0,
+        amount_refunded: 0,
+        under_way: None,
         created_at: now,
         look_ups: 0,
         closing: false,
     };
+    let return_state = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    let return_state_hash: [u8; 32] = Sha256::digest(&return_state).into();
+    let request = EventRequest::default();
     let saved = async {
         store::payments::insert_payment(&mut transaction, &payment).await?;
-        store::payments::insert_charge(&mut transaction, &charge, now + LOOK_UP_AFTER).await?;
-        store::sessions::save(&mut transaction, &[&session]).await
+        store::payments::insert_charge(&mut transaction, &charge, now + LOOK_UP_AFTER, &return_state_hash).await?;
+        let mut announcements = Announcements::new(&request, now);
+        if is_first {
+            announcements.payment(&mut session, "payment_intent.created", &payment, None);
+        }
+        store::sessions::save(&mut transaction, &[&session]).await?;
+        store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now))
+            .await
+            .map_err(Error::from)
     }
     .await;
     let committed = match saved {
-        Ok(()) => app.store.commit(transaction).await,
+        Ok(outgoing) => app.store.commit(transaction).await.map(|()| outgoing),
         Err(error) => Err(error),
     };
-    if let Err(error) = committed {
-        // The provider has not been asked and never will be with this card.
-        drop(app.vault.take(&token));
-        return Err(error);
+    match committed {
+        Ok(outgoing) => app.hand_over(outgoing),
+        Err(error) => {
+            // The provider has not been asked and never will be with this card.
+            drop(app.vault.take(&token));
+            return Err(error);
+        }
     }
     let request = ChargeRequest {
         charge_id: charge.id.to_string(),
@@ -182,18 +188,47 @@ async fn start(
         token,
         description: payment.description,
         livemode: charge.livemode,
+        capture: match payment.capture_method {
+            CaptureMethod::Automatic => Capture::Automatic,
+            CaptureMethod::Manual => Capture::Manual,
+        },
+        authentication: Authentication::WhenRequired,
+        return_url: format!("{}/3ds/{return_state}", app.settings.public_url),
+        statement_descriptor: payment.statement_descriptor,
     };
     Ok(Start::Charge(Box::new(Started { charge, request, provider })))
 }
 
-async fn lock(connection: &mut store::Connection, id: &SessionId) -> Result<Session> {
+fn new_payment(session: &Session, id: PaymentId, now: DateTime<Utc>) -> Payment {
+    Payment {
+        id,
+        merchant_id: session.merchant_id.clone(),
+        livemode: session.livemode,
+        session_id: session.id.clone(),
+        total: session.total,
+        description: session.options.payment_description.clone(),
+        receipt_email: session.options.receipt_email.clone(),
+        metadata: session.options.payment_metadata.clone(),
+        capture_method: session.options.capture_method,
+        statement_descriptor: session.options.statement_descriptor.clone(),
+        statement_descriptor_suffix: session.options.statement_descriptor_suffix.clone(),
+        status: PaymentStatus::Processing,
+        amount_received: 0,
+        cancellation: None,
+        created_at: now,
+    }
+}
+
+pub(super) async fn lock(connection: &mut Connection, id: &SessionId) -> Result<Session> {
     store::sessions::lock(connection, id).await?.ok_or_else(|| Error::not_found("checkout.session", id.as_str()))
 }
 
-fn outcome(charge: &Charge) -> Try {
+/// What a charge means for its payer.
+pub fn outcome(charge: &Charge) -> Try {
     match &charge.state {
         ChargeState::Pending => Try::InDoubt,
-        ChargeState::Succeeded => Try::Paid,
+        ChargeState::RequiresAction { .. } => Try::Authenticate,
+        ChargeState::Authorized | ChargeState::Succeeded => Try::Paid,
         ChargeState::Failed(failure) => Try::Declined(failure.clone()),
         ChargeState::Reversed => Try::Declined(failure(DeclineReason::ProcessingError)),
     }
@@ -208,79 +243,130 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
     let now = app.clock.now();
     let absent = || Error::not_found("charge", charge_id.as_str());
     let known = store::payments::find_charge(app.store.pool(), charge_id).await?.ok_or_else(absent)?;
-    let (state, reference) = match report {
-        Report::Succeeded { reference } => (ChargeState::Succeeded, Some(reference)),
-        Report::Declined { reason, reference } => (ChargeState::Failed(failure(reason)), reference),
+    let (state, reference, facts) = match report {
+        Report::Succeeded { reference, facts } => (ChargeState::Succeeded, Some(reference), facts),
+        Report::Authorized { reference, facts } => (ChargeState::Authorized, Some(reference), facts),
+        Report::RequiresAction { reference, redirect_url } => {
+            (ChargeState::RequiresAction { url: redirect_url }, Some(reference), Facts::default())
+        }
+        Report::Declined { reason, reference, facts } => (ChargeState::Failed(failure(reason)), reference, facts),
         Report::Reversed { reference } => {
-            (ChargeState::Failed(failure(DeclineReason::ProcessingError)), Some(reference))
+            (ChargeState::Failed(failure(DeclineReason::ProcessingError)), Some(reference), Facts::default())
         }
-        Report::Pending { .. } => {
-            return doubt(app, &known, "the provider has not decided", now).await;
-        }
+        Report::Pending { .. } => return doubt(app, &known, "the provider has not decided", now).await,
         Report::Unknown { detail } => return doubt(app, &known, &detail, now).await,
     };
     let mut transaction = app.store.begin().await?;
     let session = lock(&mut transaction, &known.session_id).await?;
+    let payment = store::payments::lock_payment(&mut transaction, &known.payment_id).await?.ok_or_else(absent)?;
     let charge = store::payments::lock_charge(&mut transaction, charge_id).await?.ok_or_else(absent)?;
-    if charge.state != ChargeState::Pending {
+    let takes_money = matches!(state, ChargeState::Succeeded | ChargeState::Authorized);
+    let is_news = match (&charge.state, &state) {
+        (ChargeState::RequiresAction { .. }, ChargeState::RequiresAction { .. }) => false,
+        (open, _) => open.is_open(),
+    };
+    if !is_news || session.state != State::Processing {
         drop(transaction);
-        if state == ChargeState::Succeeded && charge.state != ChargeState::Succeeded {
+        let is_taken = matches!(charge.state, ChargeState::Succeeded | ChargeState::Authorized);
+        if takes_money && !is_taken {
             reverse(app, &charge).await?;
         }
         return Ok(outcome(&charge));
     }
-    if charge.closing && state == ChargeState::Succeeded {
+    if charge.closing && !matches!(state, ChargeState::Failed(_)) {
         // It is being voided, which takes this money back; the void settles it.
         return Ok(Try::InDoubt);
     }
-    let transition = match &state {
-        ChargeState::Succeeded => session.clone().complete(now),
-        _ => session.clone().decline(now),
-    };
-    let Ok(transition) = transition else {
-        // No path leads here while a live charge keeps its session in `processing`; should one ever
-        // do, no money may be kept for a session that ended otherwise.
-        drop(transaction);
-        tracing::error!(charge = %charge.id, session = %session.id, state = session.state.name().as_str(),
-            "a charge settled for a session that is not processing; its money is being given back");
-        if state == ChargeState::Succeeded {
-            reverse(app, &charge).await?;
-        }
-        return Ok(Try::InDoubt);
-    };
-    store::payments::settle_charge(&mut transaction, charge_id, &state, reference.as_deref(), now).await?;
-    let status = match state {
-        ChargeState::Succeeded => PaymentStatus::Succeeded,
-        _ => PaymentStatus::RequiresPaymentMethod,
-    };
-    store::payments::save_status(&mut transaction, &charge.payment_id, status).await?;
-    let (session, outgoing) = save_transition(app, &mut transaction, transition, &EventRequest::default(), now).await?;
-    if let (State::Completed(_), true) = (session.state, app.settings.receipts) {
-        send_receipt(&mut transaction, &session, &charge, now).await?;
-    }
+    let charge = Charge { state, provider_reference: reference.or(charge.provider_reference.clone()), facts, ..charge };
+    let outgoing = record(app, &mut transaction, session, payment, &charge, now).await?;
     app.store.commit(transaction).await?;
     app.hand_over(outgoing);
-    let word = if state == ChargeState::Succeeded { "succeeded" } else { "declined" };
+    let word = match charge.state {
+        ChargeState::Failed(_) => "declined",
+        ChargeState::RequiresAction { .. } => "requires_action",
+        _ => "succeeded",
+    };
     metrics::counter!(telemetry::CHARGES_TOTAL, "provider" => charge.provider.clone(), "outcome" => word).increment(1);
-    Ok(outcome(&Charge { state, ..charge }))
+    Ok(outcome(&charge))
 }
 
-/// A merchant's payment as JSON.
-///
-/// # Errors
-/// `NotFound`.
-pub async fn retrieve(app: &App, caller: &Caller, id: &str, expand: &Expand) -> Result<PaymentIntent> {
-    let absent = || Error::not_found("payment_intent", id);
-    let parsed = PaymentId::parse(id).ok_or_else(absent)?;
-    let pool = app.store.pool();
-    let found = store::payments::find_payment(pool, &caller.merchant_id, caller.livemode, &parsed).await?;
-    let (payment, status) = found.ok_or_else(absent)?;
-    let latest = store::payments::latest_charge(pool, &payment.session_id).await?;
-    Ok(PaymentIntent::new(&payment, status, latest.as_ref(), expand.wants("latest_charge")))
+/// The second transaction: what the charge's new state means for payment, session, ledger and events.
+async fn record(
+    app: &App,
+    connection: &mut Connection,
+    mut session: Session,
+    mut payment: Payment,
+    charge: &Charge,
+    now: DateTime<Utc>,
+) -> Result<Vec<store::outbox::Outgoing>> {
+    let request = EventRequest::default();
+    let mut announcements = Announcements::new(&request, now);
+    let mut charge = charge.clone();
+    let mut look_up_at = None;
+    let minor = charge.total.minor;
+    match &charge.state {
+        ChargeState::RequiresAction { .. } => {
+            look_up_at = Some(now + LOOK_UP_AFTER);
+            payment.status = PaymentStatus::RequiresAction;
+            announcements.payment(&mut session, "payment_intent.requires_action", &payment, Some(&charge));
+        }
+        ChargeState::Succeeded | ChargeState::Authorized => {
+            let is_captured = charge.state == ChargeState::Succeeded;
+            let (next, kinds) = session.complete(is_captured, now)?;
+            session = next;
+            let movement = if is_captured {
+                charge.amount_captured = minor;
+                payment.status = PaymentStatus::Succeeded;
+                payment.amount_received = minor;
+                Movement::Captured { authorized: 0, amount: minor }
+            } else {
+                payment.status = PaymentStatus::RequiresCapture;
+                Movement::Authorized { amount: minor }
+            };
+            store::ledger::book(connection, &booking(&charge, now), movement).await?;
+            announcements.charge(&mut session, "charge.succeeded", &charge);
+            let kind =
+                if is_captured { "payment_intent.succeeded" } else { "payment_intent.amount_capturable_updated" };
+            announcements.payment(&mut session, kind, &payment, Some(&charge));
+            announcements.session(&mut session, &kinds);
+            if app.settings.receipts && is_captured {
+                send_receipt(connection, &session, &charge, now).await?;
+            }
+        }
+        ChargeState::Failed(_) | ChargeState::Reversed | ChargeState::Pending => {
+            let (next, kinds) = session.decline(now)?;
+            session = next;
+            payment.status = PaymentStatus::RequiresPaymentMethod;
+            announcements.charge(&mut session, "charge.failed", &charge);
+            announcements.payment(&mut session, "payment_intent.payment_failed", &payment, Some(&charge));
+            announcements.session(&mut session, &kinds);
+            if session.state.ended_at().is_some() {
+                payment.status = PaymentStatus::Canceled;
+                payment.cancellation =
+                    Some(crate::domain::payment::Cancellation { reason: Some("abandoned".to_owned()), at: now });
+                announcements.payment(&mut session, "payment_intent.canceled", &payment, Some(&charge));
+            }
+        }
+    }
+    store::sessions::save(connection, &[&session]).await?;
+    store::payments::save_payment(connection, &payment).await?;
+    store::payments::save_charge(connection, &charge, look_up_at, now).await?;
+    count_ended(&session);
+    Ok(store::outbox::append(connection, &announcements.into_events(), &app.lease(now)).await?)
+}
+
+pub(super) fn booking(charge: &Charge, now: DateTime<Utc>) -> Booking<'_> {
+    Booking {
+        merchant_id: &charge.merchant_id,
+        livemode: charge.livemode,
+        object_id: charge.id.as_str(),
+        currency: charge.total.currency,
+        at: now,
+    }
 }
 
 async fn send_receipt(
-    connection: &mut store::Connection,
+    connection: &mut Connection,
     session: &Session,
     charge: &Charge,
     now: DateTime<Utc>,
@@ -293,23 +379,22 @@ async fn send_receipt(
     Ok(())
 }
 
-/// Leaves a charge in doubt and has it looked up soon.
-async fn doubt(app: &App, charge: &Charge, detail: &str, now: DateTime<Utc>) -> Result<Try> {
-    if charge.state != ChargeState::Pending {
-        return Ok(outcome(charge));
+/// Leaves a charge in doubt, says so once, and has it looked up soon.
+async fn doubt(app: &App, known: &Charge, detail: &str, now: DateTime<Utc>) -> Result<Try> {
+    if !known.state.is_open() {
+        return Ok(outcome(known));
     }
-    tracing::warn!(charge = %charge.id, provider = charge.provider, detail,
+    tracing::warn!(charge = %known.id, provider = known.provider, detail,
         "the outcome of a charge is unknown; the provider will be asked again by its id");
-    metrics::counter!(telemetry::CHARGES_TOTAL, "provider" => charge.provider.clone(), "outcome" => "unknown")
+    metrics::counter!(telemetry::CHARGES_TOTAL, "provider" => known.provider.clone(), "outcome" => "unknown")
         .increment(1);
-    store::payments::look_up_soon(app.store.pool(), &charge.id, next_look_up(now, 1)).await?;
-    Ok(Try::InDoubt)
+    store::payments::look_up_soon(app.store.pool(), &known.id, next_look_up(now, 1)).await?;
+    Ok(outcome(known))
 }
 
 /// Makes sure that the provider holds no money for a charge.
-async fn reverse(app: &App, charge: &Charge) -> Result<()> {
-    let provider = provider_of(app, charge)?;
-    match provider.void(charge.id.as_str()).await {
+pub(super) async fn reverse(app: &App, charge: &Charge) -> Result<()> {
+    match provider_of(app, charge)?.void(charge.id.as_str()).await {
         Reversal::Done { reference } => {
             tracing::warn!(charge = %charge.id, reference, "money taken for a charge that had been settled otherwise was given back");
             Ok(())
@@ -322,82 +407,75 @@ async fn reverse(app: &App, charge: &Charge) -> Result<()> {
     }
 }
 
-fn provider_of(app: &App, charge: &Charge) -> Result<Arc<dyn Provider>> {
+/// The provider that a charge names.
+pub(super) fn provider_of(app: &App, charge: &Charge) -> Result<Arc<dyn Provider>> {
     app.providers.by_name(&charge.provider).cloned().ok_or_else(|| {
         Error::Internal(format!("charge {} names provider `{}`, which is not configured", charge.id, charge.provider))
     })
 }
 
-/// One round of the sweep: asks the providers about charges in doubt. Gives the number asked about.
+/// The payer has come back from his bank, as far as he says: the provider is asked what became of it.
+/// Gives the session to go on with.
 ///
 /// # Errors
-/// The database's. One charge that cannot be settled does not keep the others from it.
-pub async fn look_up_doubts(app: &Arc<App>) -> Result<usize> {
-    let now = app.clock.now();
-    let doubts = store::payments::claim_look_ups(
-        app.store.pool(),
-        now,
-        |look_ups| next_look_up(now, look_ups),
-        LOOK_UPS_PER_ROUND,
-    )
-    .await?;
-    // Side by side, so that one slow answer does not keep the others from theirs. A round that is dropped takes
-    // its questions with it.
-    let asked = doubts.len();
-    let mut asking = JoinSet::new();
-    for charge in doubts {
-        if asking.len() >= LOOK_UPS_AT_ONCE {
-            asking.join_next().await;
-        }
-        let app = Arc::clone(app);
-        asking.spawn(async move {
-            if let Err(error) = look_up(&app, &charge, now).await {
-                tracing::error!(charge = %charge.id, error = ?error, "a charge in doubt could not be settled; it will be asked about again");
-            }
-        });
+/// `NotFound` for a word that no charge waits for.
+pub async fn come_back(app: &Arc<App>, return_state: &str) -> Result<SessionId> {
+    let hash: [u8; 32] = Sha256::digest(return_state).into();
+    let charge = store::payments::find_by_return_state(app.store.pool(), &hash)
+        .await?
+        .ok_or_else(|| Error::not_found("charge", ""))?;
+    let session = charge.session_id.clone();
+    if charge.state.is_open() {
+        let inside = Arc::clone(app);
+        to_the_end(app, async move { super::doubts::look_up(&inside, &charge, inside.clock.now()).await }).await?;
     }
-    while asking.join_next().await.is_some() {}
-    Ok(asked)
+    Ok(session)
 }
 
-async fn look_up(app: &App, charge: &Charge, now: DateTime<Utc>) -> Result<()> {
-    let provider = provider_of(app, charge)?;
-    if charge.closing {
-        return close(app, charge, provider.as_ref()).await;
-    }
-    let answer = tokio::time::timeout(CHARGE_TIMEOUT, provider.look_up(charge.id.as_str())).await;
-    match answer.unwrap_or(LookUp::Unknown) {
-        LookUp::Found(report @ (Report::Succeeded { .. } | Report::Declined { .. } | Report::Reversed { .. })) => {
-            settle(app, &charge.id, report).await?;
-        }
-        LookUp::Found(Report::Pending { .. } | Report::Unknown { .. }) | LookUp::Unknown => {}
-        // The provider does not know the charge. A call may still be under way, so the charge is closed
-        // with a void first: after that no money can be taken under its id. Where a void cannot come
-        // before its charge, only time closes it.
-        LookUp::NotFound if provider.capabilities().void_in_advance || now - charge.created_at >= GIVE_UP_AFTER => {
-            close(app, charge, provider.as_ref()).await?;
-        }
-        LookUp::NotFound => {}
-    }
-    Ok(())
+/// A merchant's payment as JSON.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn retrieve(app: &App, caller: &Caller, id: &str, expand: &Expand) -> Result<PaymentIntent> {
+    let payment = find(app, caller, id).await?;
+    let latest = store::payments::latest_charge(app.store.pool(), &payment.session_id).await?;
+    Ok(PaymentIntent::new(&payment, latest.as_ref(), expand.wants("latest_charge")))
 }
 
-/// Voids a charge and settles it as not taken. That it is to be voided is written down first, under the row's
-/// lock: a success that is heard of between the two must not complete the session, for the void takes its
-/// money back.
-async fn close(app: &App, charge: &Charge, provider: &dyn Provider) -> Result<()> {
-    if !store::payments::close(app.store.pool(), &charge.id).await? {
-        return Ok(());
-    }
-    match provider.void(charge.id.as_str()).await {
-        Reversal::Done { reference } => {
-            settle(app, &charge.id, Report::Reversed { reference }).await?;
-        }
-        Reversal::NothingToReverse => {
-            let reason = DeclineReason::ProcessingError;
-            settle(app, &charge.id, Report::Declined { reason, reference: None }).await?;
-        }
-        Reversal::Unknown { .. } => {}
-    }
-    Ok(())
+/// A merchant's payment.
+///
+/// # Errors
+/// `NotFound`.
+pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Payment> {
+    let absent = || Error::not_found("payment_intent", id);
+    let parsed = PaymentId::parse(id).ok_or_else(absent)?;
+    store::payments::find_payment(app.store.pool(), &caller.merchant_id, caller.livemode, &parsed)
+        .await?
+        .ok_or_else(absent)
+}
+
+/// A page of a merchant's payments.
+///
+/// # Errors
+/// The database's.
+pub async fn list(
+    app: &App,
+    caller: &Caller,
+    created: &CreatedFilter,
+    page: &Page,
+    expand: &Expand,
+) -> Result<List<PaymentIntent>> {
+    let pool = app.store.pool();
+    let mut rows = store::payments::list_payments(pool, &caller.merchant_id, caller.livemode, created, page).await?;
+    let has_more = page.cut(&mut rows);
+    let ids: Vec<&str> = rows.iter().map(|payment| payment.id.as_str()).collect();
+    let charges = store::payments::latest_charges(pool, &ids).await?;
+    let data = rows
+        .iter()
+        .map(|payment| {
+            let latest = charges.iter().find(|charge| charge.payment_id == payment.id);
+            PaymentIntent::new(payment, latest, expand.wants("latest_charge"))
+        })
+        .collect();
+    Ok(List::new("/v1/payment_intents", data, has_more))
 }

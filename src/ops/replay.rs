@@ -131,6 +131,17 @@ impl Write {
         }
     }
 
+    /// Keeps another answer in the place of the one that was kept when the operation began: what became
+    /// of it after the provider was asked.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn keep_instead(&self, app: &App, answer: &Answer) -> Result<()> {
+        let Some(reply) = self.reply(app, answer) else { return Ok(()) };
+        let caller = &self.caller;
+        idempotency::replace(app.store.pool(), &caller.merchant_id, caller.livemode, &reply).await
+    }
+
     /// Runs one transaction at most once per idempotency key. `work` gets the open transaction and
     /// gives the answer and what is owed; it is not run when the key has an answer already.
     ///

@@ -9,14 +9,15 @@ use chrono::{DateTime, Utc};
 
 use super::batching;
 use super::replay::{Answer, Write};
-use super::{Caller, count_ended, session_events};
+use super::{Announcements, Caller, count_ended};
 use crate::app::App;
 use crate::domain::id::{LineItemId, SessionId};
+use crate::domain::payment::{self, Cancellation, Payment, PaymentStatus};
 use crate::domain::pricing::PricedCart;
+use crate::domain::refusal::Refusal;
 use crate::domain::session::{
     LifetimeError, Line, Metadata, Options, Session, SessionEvent, State, Transition, WaysBack, deadline,
 };
-use crate::domain::{payment, refusal::Refusal};
 use crate::error::{Error, Result};
 use crate::queue::Made;
 use crate::store::sessions::{Creation, Filter, PageSession};
@@ -89,9 +90,16 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
         created_at: now,
         expires_at,
         opened_at: None,
+        paid_at: None,
     };
-    let events = session_events(&mut session, &[SessionEvent::Created], &write.cause(), now);
-    let event = events.into_iter().next().ok_or_else(|| Error::Internal("a creation has one event".to_owned()))?;
+    let cause = write.cause();
+    let mut announcements = Announcements::new(&cause, now);
+    announcements.session(&mut session, &[SessionEvent::Created]);
+    let event = announcements
+        .into_events()
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::Internal("a creation has one event".to_owned()))?;
     let answer = Answer::new(&CheckoutSession::new(&session, Some(page_url(app, &session.id)), None, expand));
     let creation = Creation { reply: write.reply(app, &answer), session, event };
     let made = match &app.batches.creations {
@@ -126,9 +134,8 @@ async fn render(app: &App, connection: &mut Connection, session: &Session, expan
             let merchant = &session.merchant_id;
             let found = store::payments::find_payment(&mut *connection, merchant, session.livemode, id).await?;
             let latest = store::payments::latest_charge(&mut *connection, &session.id).await?;
-            found.map(|(payment, status)| {
-                PaymentIntent::new(&payment, status, latest.as_ref(), expand.wants("payment_intent.latest_charge"))
-            })
+            let expand_charge = expand.wants("payment_intent.latest_charge");
+            found.map(|payment| PaymentIntent::new(&payment, latest.as_ref(), expand_charge))
         }
         _ => None,
     };
@@ -233,22 +240,57 @@ async fn lock(connection: &mut Connection, id: &SessionId) -> Result<Session> {
     store::sessions::lock(connection, id).await?.ok_or_else(|| Error::not_found("checkout.session", id.as_str()))
 }
 
-/// Saves a transition and appends its events; what is owed is to be handed over after the commit.
+/// Saves a session that ended without being paid or was only opened, gives its payment up, and appends
+/// the events; what is owed is to be handed over after the commit.
 pub(super) async fn save_transition(
     app: &App,
     connection: &mut Connection,
-    (mut session, kinds): Transition,
+    (session, kinds): Transition,
     request: &EventRequest,
     now: DateTime<Utc>,
 ) -> Result<(Session, Vec<store::outbox::Outgoing>)> {
-    let events = session_events(&mut session, &kinds, request, now);
-    store::sessions::save(connection, &[&session]).await?;
-    if matches!(session.state, State::Expired(_) | State::Cancelled(_) | State::Failed(_)) {
-        store::payments::cancel_for_sessions(connection, &[session.id.as_str()]).await?;
+    let mut sessions = vec![(session, kinds)];
+    let outgoing = save_transitions(app, connection, &mut sessions, request, now).await?;
+    sessions.pop().map(|(session, _)| (session, outgoing)).ok_or_else(|| Error::Internal("no transition".to_owned()))
+}
+
+/// The same for many at once.
+pub(super) async fn save_transitions(
+    app: &App,
+    connection: &mut Connection,
+    transitions: &mut [Transition],
+    request: &EventRequest,
+    now: DateTime<Utc>,
+) -> Result<Vec<store::outbox::Outgoing>> {
+    let mut announcements = Announcements::new(request, now);
+    let ended: Vec<String> = transitions
+        .iter()
+        .filter(|(session, _)| session.state.ended_at().is_some() && session.payment_id.is_some())
+        .map(|(session, _)| session.id.to_string())
+        .collect();
+    let unpaid = if ended.is_empty() {
+        Vec::new()
+    } else {
+        store::payments::lock_unpaid(connection, &ended.iter().map(String::as_str).collect::<Vec<_>>()).await?
+    };
+    for (session, kinds) in transitions.iter_mut() {
+        announcements.session(session, kinds);
+        let session_id = session.id.clone();
+        for payment in unpaid.iter().filter(|payment| payment.session_id == session_id) {
+            let given_up = Payment {
+                status: PaymentStatus::Canceled,
+                cancellation: Some(Cancellation { reason: Some("abandoned".to_owned()), at: now }),
+                ..payment.clone()
+            };
+            announcements.payment(session, "payment_intent.canceled", &given_up, None);
+            store::payments::save_payment(connection, &given_up).await?;
+        }
     }
-    let outgoing = store::outbox::append(connection, &events, &app.lease(now)).await?;
-    count_ended(&session);
-    Ok((session, outgoing))
+    let sessions: Vec<&Session> = transitions.iter().map(|(session, _)| session).collect();
+    store::sessions::save(connection, &sessions).await?;
+    let outgoing = store::outbox::append(connection, &announcements.into_events(), &app.lease(now)).await?;
+    sessions.into_iter().for_each(count_ended);
+    Ok(outgoing)
 }
 
 /// Ends an open session at the merchant's word.

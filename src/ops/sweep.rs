@@ -3,7 +3,7 @@
 //! The rule: a round is safe to repeat and to run on every replica at once; rows that somebody else
 //! holds are skipped. The loop round it is `worker::sweep`'s.
 
-use super::session_events;
+use super::sessions::save_transitions;
 use crate::app::App;
 use crate::error::Result;
 use crate::store;
@@ -30,25 +30,15 @@ pub async fn expire_due(app: &App) -> Result<usize> {
     let now = app.clock.now();
     let mut transaction = app.store.begin().await?;
     let due = store::sessions::lock_due(&mut transaction, now, SESSIONS_PER_ROUND).await?;
-    let mut sessions = Vec::with_capacity(due.len());
-    let mut events = Vec::with_capacity(due.len());
-    for session in due {
-        if let Some((mut session, kinds)) = session.expire_when_due(now) {
-            events.extend(session_events(&mut session, &kinds, &EventRequest::default(), now));
-            sessions.push(session);
-        }
-    }
-    if sessions.is_empty() {
+    let mut transitions: Vec<_> = due.into_iter().filter_map(|session| session.expire_when_due(now)).collect();
+    if transitions.is_empty() {
         return Ok(0);
     }
-    store::sessions::save(&mut transaction, &sessions.iter().collect::<Vec<_>>()).await?;
-    let ids: Vec<&str> = sessions.iter().map(|session| session.id.as_str()).collect();
-    store::payments::cancel_for_sessions(&mut transaction, &ids).await?;
-    let outgoing = store::outbox::append(&mut transaction, &events, &app.lease(now)).await?;
+    let request = EventRequest::default();
+    let outgoing = save_transitions(app, &mut transaction, &mut transitions, &request, now).await?;
     app.store.commit(transaction).await?;
     app.hand_over(outgoing);
-    sessions.iter().for_each(super::count_ended);
-    Ok(sessions.len())
+    Ok(transitions.len())
 }
 
 /// Counts sessions that should have been ended some rounds ago, at most a thousand.

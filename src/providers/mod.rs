@@ -4,17 +4,25 @@
 //! up, and a word that a provider says and we do not know is *pending*. Our charge id is the
 //! provider's idempotency key. When to ask again, void or refund is decided by the operations.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::domain::card::{CardFunding, DeclineReason};
-use crate::domain::money::Money;
+pub use crate::domain::charge_facts::{
+    AuthenticationFlow, AuthenticationResult, CardChecks, CheckResult, Facts, RiskLevel, ThreeDSecure,
+};
+pub use crate::domain::decline::DeclineKind;
+use crate::domain::money::{Currency, Money};
 use crate::vault::VaultToken;
 
+pub use registry::{DuplicateProvider, Registry};
+
+pub mod registry;
 pub mod simulator;
+pub mod simulator_acs;
 pub mod simulator_cards;
+mod simulator_entry;
 pub mod simulator_faults;
 mod simulator_ledger;
 
@@ -40,12 +48,21 @@ pub trait Provider: Send + Sync {
         IssuerFacts::default()
     }
 
-    /// Takes the money. The same charge id twice gives the first result and takes nothing. The card
-    /// leaves the vault at once and is wiped when the call ends, however it ends.
+    /// Takes the money, or reserves it under [`Capture::Manual`]. The same charge id twice gives the
+    /// first result and takes nothing. The card leaves the vault at once and is wiped when the call
+    /// ends, however it ends.
+    ///
+    /// Where the payer's bank wants to ask him, the answer is [`Report::RequiresAction`]: he goes to
+    /// its URL, comes back to [`ChargeRequest::return_url`] or does not, and only
+    /// [`look_up`](Provider::look_up) says what became of the charge.
     async fn charge(&self, request: ChargeRequest) -> Report;
 
     /// Asks what became of a charge.
     async fn look_up(&self, charge_id: &str) -> LookUp;
+
+    /// Takes reserved money, all or part of it, once; what is left is released. The same amount
+    /// again gives the first result and takes nothing more; another amount is refused.
+    async fn capture(&self, charge_id: &str, money: Money) -> CaptureReport;
 
     /// Makes sure that no money is held for a charge, whether it was made, is on its way, or was
     /// never made: a charge that arrives after its void is refused.
@@ -54,6 +71,14 @@ pub trait Provider: Send + Sync {
     /// Gives money back for a charge that was made. The same refund id twice gives the first
     /// result and returns nothing more.
     async fn refund(&self, request: RefundRequest) -> Reversal;
+
+    /// Reads a message that the provider sent us of its own accord. It says only *which* charge to
+    /// look up: whatever else a message claims is not believed, since messages come late, twice, out
+    /// of order, and for the stage before last.
+    ///
+    /// # Errors
+    /// [`CallbackError`], each with its own answer to the sender.
+    fn read_callback(&self, headers: &[(String, String)], body: &[u8]) -> Result<Callback, CallbackError>;
 }
 
 /// What a provider can do, as data, so that nobody has to try.
@@ -67,9 +92,36 @@ pub struct Capabilities {
     pub void_in_advance: bool,
     /// Refunds of less than the whole.
     pub partial_refund: bool,
+    /// Reserves money first and takes all or part of it later.
+    pub manual_capture: bool,
+    /// Has payers authenticated by their banks.
+    pub three_d_secure: bool,
+    /// Sends messages that [`Provider::read_callback`] reads.
+    pub callbacks: bool,
+    /// What it takes money in.
+    pub currencies: Currencies,
     /// Hours for which the provider remembers a charge id as idempotency key; after that a charge
     /// may only be looked up. `None` means for ever.
     pub idempotency_hours_max: Option<u32>,
+}
+
+/// The currencies of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Currencies {
+    /// Every one that we know.
+    All,
+    /// These, as ISO 4217 codes in lower case.
+    Only(&'static [&'static str]),
+}
+
+impl Currencies {
+    /// Whether that one is among them.
+    pub fn contain(self, currency: Currency) -> bool {
+        match self {
+            Currencies::All => true,
+            Currencies::Only(codes) => codes.contains(&currency.code()),
+        }
+    }
 }
 
 /// What is known of a card's issuer; empty where the provider does not say.
@@ -90,10 +142,40 @@ pub struct ChargeRequest {
     pub money: Money,
     /// Opens the vault.
     pub token: VaultToken,
-    /// For the payer's statement and the merchant's overview at the provider.
+    /// For the merchant's overview at the provider.
     pub description: Option<String>,
     /// Whether real money is meant.
     pub livemode: bool,
+    /// Whether the money is taken now or reserved.
+    pub capture: Capture,
+    /// Whether the payer must prove who he is.
+    pub authentication: Authentication,
+    /// Where his browser comes back to after that: absolute, by GET or POST, perhaps twice, perhaps
+    /// without cookies, perhaps never.
+    pub return_url: String,
+    /// Who is paid, as the payer's statement and his bank's question have it.
+    pub statement_descriptor: Option<String>,
+}
+
+/// When the money of a charge is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Capture {
+    /// At once.
+    #[default]
+    Automatic,
+    /// Reserved now; [`Provider::capture`] takes it.
+    Manual,
+}
+
+/// Whether the payer must prove to his bank that it is he (3-D Secure).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Authentication {
+    /// Where the bank or the law wants it.
+    #[default]
+    WhenRequired,
+    /// Wherever the card can. One that cannot goes on without, and the facts say so
+    /// ([`AuthenticationResult::NotSupported`]); one whose bank is satisfied without asking counts.
+    Always,
 }
 
 /// Money to be given back.
@@ -111,10 +193,27 @@ pub struct RefundRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Report {
-    /// The money was taken.
+    /// The money was taken. After a capture this stands for what was captured; how much that was is
+    /// known to who asked for it.
     Succeeded {
         /// The provider's id.
         reference: String,
+        /// What was learnt beside.
+        facts: Facts,
+    },
+    /// The money is reserved and not taken.
+    Authorized {
+        /// The provider's id.
+        reference: String,
+        /// What was learnt beside.
+        facts: Facts,
+    },
+    /// The payer's bank wants to ask him. Nothing was taken; nothing will be unless he answers.
+    RequiresAction {
+        /// The provider's id.
+        reference: String,
+        /// Where to send the payer's browser, by GET.
+        redirect_url: String,
     },
     /// The money was certainly not taken, and will not be.
     Declined {
@@ -122,6 +221,8 @@ pub enum Report {
         reason: DeclineReason,
         /// The provider's id, where the attempt got one.
         reference: Option<String>,
+        /// What was learnt beside.
+        facts: Facts,
     },
     /// The charge was voided or wholly refunded, or refused because its void came first: the
     /// provider holds no money for it, and will not.
@@ -155,6 +256,53 @@ pub enum LookUp {
     Unknown,
 }
 
+/// What became of a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum CaptureReport {
+    /// The amount was taken, by this call or an earlier one of the same amount.
+    Captured {
+        /// The provider's id.
+        reference: String,
+    },
+    /// The amount was certainly not taken, and repeating the call does not help: the reservation is
+    /// smaller, or captured otherwise, or voided, expired, or never was.
+    Refused {
+        /// Why, for the log.
+        detail: String,
+    },
+    /// Nobody can say whether it happened. Repeat it.
+    Unknown {
+        /// What happened, for the log.
+        detail: String,
+    },
+}
+
+/// A provider's message, as far as it is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// Our id of the charge to look up. It may be anybody's, or nobody's.
+    pub charge_id: String,
+}
+
+/// Why a message was not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallbackError {
+    /// This provider sends none.
+    #[error("this provider sends no callbacks")]
+    NotSupported,
+    /// The signature is absent, wrong or too old; it may be anybody's. Answer with a refusal.
+    #[error("the callback is not signed by the provider")]
+    NotAuthentic,
+    /// The signature is right and the body is not what the provider's documents say. Answer with a
+    /// refusal, so that the provider shows it to its operators.
+    #[error("the callback is signed and cannot be read")]
+    Malformed,
+    /// It is about nothing of ours. Answer as if it were taken in, else it is sent again.
+    #[error("the callback is about none of our charges")]
+    Unrelated,
+}
+
 /// What became of a void or a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -173,106 +321,14 @@ pub enum Reversal {
     },
 }
 
-/// The providers of this installation.
-#[derive(Clone, Default)]
-pub struct Registry {
-    providers: Vec<Arc<dyn Provider>>,
-}
-
-/// Two providers claim one name.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("two providers are called `{0}`; charges could not tell them apart")]
-pub struct DuplicateProvider(pub &'static str);
-
-impl Registry {
-    /// The providers in order of preference.
-    ///
-    /// # Errors
-    /// [`DuplicateProvider`] when two share a name.
-    pub fn new(providers: impl IntoIterator<Item = Arc<dyn Provider>>) -> Result<Registry, DuplicateProvider> {
-        let mut registry = Registry::default();
-        for provider in providers {
-            if registry.by_name(provider.name()).is_some() {
-                return Err(DuplicateProvider(provider.name()));
-            }
-            registry.providers.push(provider);
-        }
-        Ok(registry)
-    }
-
-    /// The provider that a stored charge names.
-    pub fn by_name(&self, name: &str) -> Option<&Arc<dyn Provider>> {
-        self.providers.iter().find(|provider| provider.name() == name)
-    }
-
-    /// The provider for new charges in a mode; `None` when that mode has none.
-    pub fn for_mode(&self, livemode: bool) -> Option<&Arc<dyn Provider>> {
-        self.providers.iter().find(|provider| {
-            let capabilities = provider.capabilities();
-            if livemode { capabilities.livemode } else { capabilities.testmode }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Exists to be found; is never asked for money.
-    struct Named(&'static str, bool);
-
-    #[async_trait]
-    impl Provider for Named {
-        fn name(&self) -> &'static str {
-            self.0
-        }
-        fn capabilities(&self) -> Capabilities {
-            Capabilities {
-                livemode: self.1,
-                testmode: !self.1,
-                void_in_advance: false,
-                partial_refund: false,
-                idempotency_hours_max: Some(24),
-            }
-        }
-        async fn charge(&self, _: ChargeRequest) -> Report {
-            Report::Pending { reference: None }
-        }
-        async fn look_up(&self, _: &str) -> LookUp {
-            LookUp::Unknown
-        }
-        async fn void(&self, _: &str) -> Reversal {
-            Reversal::NothingToReverse
-        }
-        async fn refund(&self, _: RefundRequest) -> Reversal {
-            Reversal::NothingToReverse
-        }
-    }
-
-    fn named(name: &'static str, livemode: bool) -> Arc<dyn Provider> {
-        Arc::new(Named(name, livemode))
-    }
-
     #[test]
-    fn a_provider_is_found_by_name_and_by_mode() {
-        let registry =
-            Registry::new([named("toy", false), named("bank", true), named("other_bank", true)]).expect("three names");
-        let found = |provider: Option<&Arc<dyn Provider>>| provider.map(|provider| provider.name());
-        assert_eq!(found(registry.by_name("bank")), Some("bank"));
-        assert_eq!(found(registry.by_name("gone")), None);
-        assert_eq!(found(registry.for_mode(true)), Some("bank"));
-        assert_eq!(found(registry.for_mode(false)), Some("toy"));
-    }
-
-    #[test]
-    fn a_mode_without_provider_has_none() {
-        let registry = Registry::new([named("toy", false)]).expect("one name");
-        assert!(registry.for_mode(true).is_none());
-    }
-
-    #[test]
-    fn two_providers_of_one_name_are_refused() {
-        let refused = Registry::new([named("toy", false), named("toy", true)]).err();
-        assert_eq!(refused, Some(DuplicateProvider("toy")));
+    fn a_provider_knows_its_currencies() {
+        let [eur, usd] = ["eur", "usd"].map(|code| Currency::parse(code).expect("a known currency"));
+        assert!(Currencies::All.contain(usd) && Currencies::Only(&["eur"]).contain(eur));
+        assert!(!Currencies::Only(&["eur"]).contain(usd));
     }
 }

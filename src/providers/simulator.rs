@@ -2,7 +2,8 @@
 //!
 //! Rule: it behaves towards us as a stranger would. It knows nothing but the charge id, its books
 //! are its own schema, and what it once answered for an id it answers always. It never touches real
-//! money: a live charge is refused. Which card does what is in `simulator_cards`.
+//! money: a live charge is refused. Which card does what is in `simulator_cards`, the pages on which
+//! its banks ask payers in `simulator_acs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,17 @@ use async_trait::async_trait;
 use rand::distr::{Alphanumeric, SampleString};
 use sqlx::PgPool;
 
-use super::simulator_cards::{funding, verdict};
+use super::simulator_acs::{CHALLENGE_ID_CHARS, challenge_url, origin};
+use super::simulator_cards::{Verdict, funding, rule};
+use super::simulator_entry::Entry;
 use super::simulator_faults::{Fault, SimulatorBehaviour};
-use super::simulator_ledger::Ledger;
+use super::simulator_ledger::{Ledger, NewEntry};
 use super::{
-    CHARGE_TIMEOUT, Capabilities, ChargeRequest, IssuerFacts, LookUp, Provider, RefundRequest, Report, Reversal,
+    CHARGE_TIMEOUT, Callback, CallbackError, Capabilities, Capture, CaptureReport, ChargeRequest, Currencies, Facts,
+    IssuerFacts, LookUp, Provider, RefundRequest, Report, Reversal,
 };
 use crate::domain::card::DeclineReason;
+use crate::domain::money::Money;
 use crate::vault::Vault;
 
 /// The name under which charges remember the simulator.
@@ -32,15 +37,26 @@ const REFERENCE_CHARS: usize = 24;
 
 /// The simulated company. See the module's own words.
 pub struct Simulator {
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     vault: Arc<Vault>,
-    behaviour: SimulatorBehaviour,
+    pub(super) behaviour: SimulatorBehaviour,
+    pub(super) acs_base_url: Option<String>,
 }
 
 impl Simulator {
-    /// A simulator whose books are in the schema `simulator` behind this pool.
-    pub fn new(pool: PgPool, vault: Arc<Vault>, behaviour: SimulatorBehaviour) -> Simulator {
-        Simulator { ledger: Ledger::new(pool), vault, behaviour }
+    /// A simulator whose books are in the schema `simulator` behind this pool. `acs_base_url` is the
+    /// origin under which payers reach its banks' pages ([`simulator_acs::router`]), such as
+    /// `http://127.0.0.1:4244`. Without it nobody can be asked, and cards that insist are declined.
+    ///
+    /// [`simulator_acs::router`]: super::simulator_acs::router
+    pub fn new(
+        pool: PgPool,
+        vault: Arc<Vault>,
+        behaviour: SimulatorBehaviour,
+        acs_base_url: Option<String>,
+    ) -> Simulator {
+        let acs_base_url = acs_base_url.map(|base| base.trim_end_matches('/').to_owned());
+        Simulator { ledger: Ledger::new(pool), vault, behaviour, acs_base_url }
     }
 
     /// The charge itself, without any fault.
@@ -50,7 +66,8 @@ impl Simulator {
         let charge_id = request.charge_id.as_str();
         if request.livemode {
             tracing::error!(charge = charge_id, "a live charge was sent to the simulator and refused");
-            return Report::Declined { reason: DeclineReason::ProcessingError, reference: None };
+            let reason = DeclineReason::ProcessingError;
+            return Report::Declined { reason, reference: None, facts: Facts::default() };
         }
         let earlier = match self.ledger.find(charge_id).await {
             Ok(earlier) => earlier,
@@ -62,9 +79,24 @@ impl Simulator {
             (Some(entry), _) => entry,
             (None, Some(card)) => {
                 let reference = new_reference("sim");
-                let verdict = verdict(&card.number);
+                let mut ruling = rule(&card.number, request.authentication, self.acs_base_url.is_some());
                 drop(card);
-                match self.ledger.record(charge_id, &reference, request.money, verdict).await {
+                if ruling.challenge && origin(&request.return_url).is_none() {
+                    tracing::error!(charge = charge_id, "a charge that needs authentication has no http return URL");
+                    ruling.challenge = false;
+                    ruling.verdict = Verdict::Declined(DeclineReason::ProcessingError);
+                }
+                let new = NewEntry {
+                    charge_id,
+                    reference: &reference,
+                    money: request.money,
+                    manual_capture: request.capture == Capture::Manual,
+                    merchant: request.statement_descriptor.as_deref().or(request.description.as_deref()),
+                    ruling: &ruling,
+                    challenge_id: &random_word(CHALLENGE_ID_CHARS),
+                    return_url: &request.return_url,
+                };
+                match self.ledger.record(new).await {
                     Ok(entry) => entry,
                     Err(error) => {
                         return Report::Unknown { detail: books_unreachable(charge_id, &error) };
@@ -82,7 +114,11 @@ impl Simulator {
             let detail = "this charge id was used before for other money; a person must look";
             return Report::Unknown { detail: detail.to_owned() };
         }
-        entry.report()
+        self.report(&entry)
+    }
+
+    pub(super) fn report(&self, entry: &Entry) -> Report {
+        entry.report(|challenge_id| Some(challenge_url(self.acs_base_url.as_deref()?, challenge_id)))
     }
 
     /// What any call of a company far away takes.
@@ -106,6 +142,10 @@ impl Provider for Simulator {
             testmode: true,
             void_in_advance: true,
             partial_refund: true,
+            manual_capture: true,
+            three_d_secure: self.acs_base_url.is_some(),
+            callbacks: false,
+            currencies: Currencies::All,
             idempotency_hours_max: None,
         }
     }
@@ -142,7 +182,7 @@ impl Provider for Simulator {
             return LookUp::Unknown;
         }
         match self.ledger.find(charge_id).await {
-            Ok(Some(entry)) => LookUp::Found(entry.report()),
+            Ok(Some(entry)) => LookUp::Found(self.report(&entry)),
             Ok(None) => LookUp::NotFound,
             Err(error) => {
                 tracing::warn!(charge = charge_id, %error, "the simulator's books cannot be read");
@@ -151,12 +191,27 @@ impl Provider for Simulator {
         }
     }
 
+    async fn capture(&self, charge_id: &str, money: Money) -> CaptureReport {
+        self.travel().await;
+        if self.behaviour.strikes(Fault::FailCaptureBefore) {
+            return CaptureReport::Unknown { detail: "the connection was cut (simulated)".to_owned() };
+        }
+        let report = self.ledger.capture(charge_id, money).await;
+        if self.behaviour.strikes(Fault::FailCaptureAfter) {
+            return CaptureReport::Unknown { detail: "the answer was lost (simulated)".to_owned() };
+        }
+        report.unwrap_or_else(|error| CaptureReport::Unknown { detail: books_unreachable(charge_id, &error) })
+    }
+
     async fn void(&self, charge_id: &str) -> Reversal {
         self.travel().await;
         if self.behaviour.strikes(Fault::RefuseReversal) {
             return Reversal::Unknown { detail: "the connection was cut (simulated)".to_owned() };
         }
         let reversal = self.ledger.void(charge_id, &new_reference("sim")).await;
+        if self.behaviour.strikes(Fault::FailReversalAfter) {
+            return Reversal::Unknown { detail: "the answer was lost (simulated)".to_owned() };
+        }
         reversal.unwrap_or_else(|error| Reversal::Unknown { detail: books_unreachable(charge_id, &error) })
     }
 
@@ -167,13 +222,26 @@ impl Provider for Simulator {
         }
         let RefundRequest { refund_id, charge_id, money } = request;
         let reversal = self.ledger.refund(&refund_id, &charge_id, &new_reference("simre"), money).await;
+        if self.behaviour.strikes(Fault::FailReversalAfter) {
+            return Reversal::Unknown { detail: "the answer was lost (simulated)".to_owned() };
+        }
         reversal.unwrap_or_else(|error| Reversal::Unknown { detail: books_unreachable(&charge_id, &error) })
+    }
+
+    /// Its news comes through [`SimulatorBehaviour::on_report`], inside the process.
+    fn read_callback(&self, _headers: &[(String, String)], _body: &[u8]) -> Result<Callback, CallbackError> {
+        Err(CallbackError::NotSupported)
     }
 }
 
 /// The company's own id of something.
 fn new_reference(prefix: &str) -> String {
-    format!("{prefix}_{}", Alphanumeric.sample_string(&mut rand::rng(), REFERENCE_CHARS))
+    format!("{prefix}_{}", random_word(REFERENCE_CHARS))
+}
+
+/// Letters and digits from the system's generator.
+fn random_word(chars: usize) -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), chars)
 }
 
 /// Says so in the log, and what to put into the report.

@@ -1,5 +1,5 @@
-//! How the simulator misbehaves when told to: slow, cut off before or after charging, silent,
-//! answering twice, out of reach.
+//! How the simulator misbehaves when told to: slow, cut off before or after charging, capturing or
+//! giving back, silent, answering twice, out of reach.
 //!
 //! Rule: a fault changes what the caller *hears*, never what the ledger says. Everything is off
 //! until it is set. One handle is shared by the simulator and whoever sets it: the configuration
@@ -36,17 +36,26 @@ pub enum Fault {
     RefuseLookUp,
     /// A void or refund is lost on the way: nothing is returned, and the caller cannot know.
     RefuseReversal,
+    /// A void or refund is made and its answer lost.
+    FailReversalAfter,
+    /// A capture is lost on the way: nothing is taken, and the caller cannot know.
+    FailCaptureBefore,
+    /// A capture is made and its answer lost.
+    FailCaptureAfter,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Fault; 6] = [
+    pub const ALL: [Fault; 9] = [
         Fault::FailBefore,
         Fault::FailAfter,
         Fault::HangAfter,
         Fault::AnswerTwice,
         Fault::RefuseLookUp,
         Fault::RefuseReversal,
+        Fault::FailReversalAfter,
+        Fault::FailCaptureBefore,
+        Fault::FailCaptureAfter,
     ];
 
     /// The word for it in configuration.
@@ -58,6 +67,9 @@ impl Fault {
             Fault::AnswerTwice => "answer_twice",
             Fault::RefuseLookUp => "refuse_look_up",
             Fault::RefuseReversal => "refuse_reversal",
+            Fault::FailReversalAfter => "fail_reversal_after",
+            Fault::FailCaptureBefore => "fail_capture_before",
+            Fault::FailCaptureAfter => "fail_capture_after",
         }
     }
 
@@ -118,8 +130,9 @@ impl SimulatorBehaviour {
         self.shared.latency_ms.store(latency_ms.min(LATENCY_MS_MAX), Ordering::SeqCst);
     }
 
-    /// Who hears the second answers of [`Fault::AnswerTwice`]. Called on the charge's own task, so
-    /// it must return at once; what takes longer it hands on.
+    /// Who hears the second answers of [`Fault::AnswerTwice`], and twice of a challenge whose answer
+    /// was to be sent twice. Called on the task of the charge or the page, so it must return at once;
+    /// what takes longer it hands on.
     pub fn on_report(&self, sink: Option<ReportSink>) {
         *self.shared.report_sink.lock().unwrap_or_else(PoisonError::into_inner) = sink;
     }

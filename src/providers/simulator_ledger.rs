@@ -2,60 +2,47 @@
 //!
 //! Rule: one row per charge id, written once; each change is one statement or one short
 //! transaction, so that racing calls are put in order by the row and never by chance. A void that
-//! finds no charge writes a row in its place, which refuses the charge should it still arrive.
+//! finds no charge writes a row in its place, which refuses the charge should it still arrive. The
+//! row also holds the challenge, from which no card can be read.
 
 use sqlx::PgPool;
 
-use super::simulator_cards::Verdict;
-use super::{Report, Reversal};
+use super::simulator_cards::{Ruling, Verdict};
+use super::simulator_entry::{Answer, Challenge, Entry};
+use super::{AuthenticationFlow, AuthenticationResult, CaptureReport, CheckResult, Reversal, RiskLevel};
 use crate::domain::card::DeclineReason;
 use crate::domain::money::Money;
 
-/// One charge as it stands in the books.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub(super) struct Entry {
-    reference: String,
-    /// Empty when the charge was refused in advance and never arrived.
-    amount: Option<i64>,
-    currency: Option<String>,
-    state: String,
-    decline_code: Option<String>,
+/// How long a bank waits for its customer. Enough to find the phone, and short enough that the
+/// charge of a payer who went away is settled the same hour. The books' clock counts.
+pub(super) const CHALLENGE_MINUTES: i32 = 15;
+
+macro_rules! entry_columns {
+    () => {
+        "reference, amount, currency, state, decline_code, amount_captured, network, risk, check_cvc, \
+         check_address_line1, check_postal_code, three_d_secure_flow, three_d_secure_result, challenge_id"
+    };
 }
 
-impl Entry {
-    /// What the company answers when asked about it. A state that this code does not know, from a
-    /// later version perhaps, is pending.
-    pub(super) fn report(&self) -> Report {
-        let reference = self.reference.clone();
-        match self.state.as_str() {
-            "captured" => Report::Succeeded { reference },
-            "declined" => Report::Declined {
-                reason: self
-                    .decline_code
-                    .as_deref()
-                    .and_then(DeclineReason::from_word)
-                    .unwrap_or(DeclineReason::GenericDecline),
-                reference: Some(reference),
-            },
-            "void" | "refunded" | "refused" => Report::Reversed { reference },
-            _ => Report::Pending { reference: Some(reference) },
-        }
-    }
-
-    /// Whether it was made for that money. A charge refused in advance fits any.
-    pub(super) fn is_for(&self, money: Money) -> bool {
-        match (self.amount, self.currency.as_deref()) {
-            (Some(amount), Some(currency)) => amount == money.minor && currency == money.currency.code(),
-            _ => true,
-        }
-    }
+/// A charge to be written down.
+pub(super) struct NewEntry<'a> {
+    pub(super) charge_id: &'a str,
+    pub(super) reference: &'a str,
+    pub(super) money: Money,
+    pub(super) manual_capture: bool,
+    pub(super) merchant: Option<&'a str>,
+    pub(super) ruling: &'a Ruling,
+    /// Kept if the ruling is to ask the payer.
+    pub(super) challenge_id: &'a str,
+    /// Kept if the ruling is to ask the payer.
+    pub(super) return_url: &'a str,
 }
 
 /// What a refund needs to know of its charge.
 #[derive(sqlx::FromRow)]
 struct Refundable {
     state: String,
-    amount: Option<i64>,
+    amount_captured: i64,
     currency: Option<String>,
     amount_refunded: i64,
 }
@@ -64,10 +51,7 @@ impl Refundable {
     /// What is left to give back in that money's currency.
     fn left_in_currency_of(&self, money: Money) -> i64 {
         let matches = self.state == "captured" && self.currency.as_deref() == Some(money.currency.code());
-        match self.amount {
-            Some(amount) if matches => amount.saturating_sub(self.amount_refunded),
-            _ => 0,
-        }
+        if matches { self.amount_captured.saturating_sub(self.amount_refunded) } else { 0 }
     }
 }
 
@@ -81,41 +65,86 @@ impl Ledger {
         Ledger { pool }
     }
 
+    /// The charge as it stands, after a challenge that nobody answered in time has been ended.
     pub(super) async fn find(&self, charge_id: &str) -> Result<Option<Entry>, sqlx::Error> {
-        sqlx::query_as(
-            "select reference, amount, currency, state, decline_code
-             from simulator.charge where charge_id = $1",
-        )
-        .bind(charge_id)
-        .fetch_optional(&self.pool)
-        .await
+        let entry = self.read(charge_id).await?;
+        match entry {
+            Some(entry) if entry.state == "challenge" && self.end_late_challenge(charge_id).await? => {
+                self.read(charge_id).await
+            }
+            entry => Ok(entry),
+        }
     }
 
-    /// Writes the verdict unless the charge id has a row already, and returns the row that counts.
-    pub(super) async fn record(
-        &self,
-        charge_id: &str,
-        reference: &str,
-        money: Money,
-        verdict: Verdict,
-    ) -> Result<Entry, sqlx::Error> {
-        let (state, decline_code) = match verdict {
-            Verdict::Captured => ("captured", None),
-            Verdict::Declined(reason) => ("declined", Some(reason.word())),
-        };
-        let written = sqlx::query_as(
-            "insert into simulator.charge
-                 (charge_id, reference, amount, currency, state, decline_code)
-             values ($1, $2, $3, $4, $5, $6)
-             on conflict (charge_id) do nothing
-             returning reference, amount, currency, state, decline_code",
+    async fn read(&self, charge_id: &str) -> Result<Option<Entry>, sqlx::Error> {
+        sqlx::query_as(concat!("select ", entry_columns!(), " from simulator.charge where charge_id = $1"))
+            .bind(charge_id)
+            .fetch_optional(&self.pool)
+            .await
+    }
+
+    async fn end_late_challenge(&self, charge_id: &str) -> Result<bool, sqlx::Error> {
+        let ended = sqlx::query(
+            "update simulator.charge
+             set state = 'declined', decline_code = $2, three_d_secure_flow = $3, three_d_secure_result = $4
+             where charge_id = $1 and state = 'challenge' and challenge_expires_at <= now()",
         )
+        .bind(charge_id)
+        .bind(DeclineReason::AuthenticationFailed.word())
+        .bind(AuthenticationFlow::Challenge.word())
+        .bind(AuthenticationResult::Failed.word())
+        .execute(&self.pool)
+        .await?;
+        Ok(ended.rows_affected() > 0)
+    }
+
+    /// Writes the charge unless its id has a row already, and returns the row that counts.
+    pub(super) async fn record(&self, new: NewEntry<'_>) -> Result<Entry, sqlx::Error> {
+        let NewEntry { charge_id, reference, money, manual_capture, merchant, ruling, challenge_id, return_url } = new;
+        let decline_code = match ruling.verdict {
+            Verdict::Approved => None,
+            Verdict::Declined(reason) => Some(reason.word()),
+        };
+        let state = match (ruling.challenge, ruling.verdict) {
+            (true, _) => "challenge",
+            (false, Verdict::Declined(_)) => "declined",
+            (false, Verdict::Approved) if manual_capture => "authorized",
+            (false, Verdict::Approved) => "captured",
+        };
+        let facts = &ruling.facts;
+        let check = |result: Option<CheckResult>| result.map(CheckResult::word);
+        let three_d_secure = facts.three_d_secure.as_ref();
+        let written = sqlx::query_as(concat!(
+            "insert into simulator.charge
+                 (charge_id, reference, amount, currency, state, decline_code, manual_capture, amount_captured,
+                  merchant, network, risk, check_cvc, check_address_line1, check_postal_code,
+                  three_d_secure_flow, three_d_secure_result,
+                  challenge_id, challenge_return_url, challenge_expires_at, challenge_decline_code)
+             values ($1, $2, $3, $4, $5, case when $5 = 'declined' then $6 end, $7,
+                     case when $5 = 'captured' then $3 else 0 end, $8, $9, $10, $11, $12, $13, $14, $15,
+                     $16, $17, now() + $18 * interval '1 minute', case when $5 = 'challenge' then $6 end)
+             on conflict (charge_id) do nothing
+             returning ",
+            entry_columns!()
+        ))
         .bind(charge_id)
         .bind(reference)
         .bind(money.minor)
         .bind(money.currency.code())
         .bind(state)
         .bind(decline_code)
+        .bind(manual_capture)
+        .bind(merchant)
+        .bind(facts.network.as_deref())
+        .bind(facts.risk.map(RiskLevel::word))
+        .bind(check(facts.checks.cvc))
+        .bind(check(facts.checks.address_line1))
+        .bind(check(facts.checks.postal_code))
+        .bind(three_d_secure.and_then(|ended| ended.flow).map(AuthenticationFlow::word))
+        .bind(three_d_secure.map(|ended| ended.result.word()))
+        .bind(ruling.challenge.then_some(challenge_id))
+        .bind(ruling.challenge.then_some(return_url))
+        .bind(ruling.challenge.then_some(CHALLENGE_MINUTES))
         .fetch_optional(&self.pool)
         .await?;
         match written {
@@ -125,12 +154,74 @@ impl Ledger {
         }
     }
 
-    /// Turns a captured charge back, or refuses one that has not arrived.
+    /// The challenge behind the end of a bank page's address.
+    pub(super) async fn challenge(&self, challenge_id: &str) -> Result<Option<Challenge>, sqlx::Error> {
+        sqlx::query_as(
+            "select charge_id, amount, currency, merchant, challenge_return_url, challenge_answer,
+                    state = 'challenge' and now() < challenge_expires_at as is_open
+             from simulator.charge where challenge_id = $1",
+        )
+        .bind(challenge_id)
+        .fetch_optional(&self.pool)
+        .await
+    }
+
+    /// Takes in the payer's answer and does at once what follows from it. Gives whether this call was
+    /// the one: the first answer counts, and only while the bank waits.
+    pub(super) async fn answer(&self, challenge_id: &str, answer: Answer) -> Result<bool, sqlx::Error> {
+        let result = if answer.passes() { AuthenticationResult::Authenticated } else { AuthenticationResult::Failed };
+        let refused = (!answer.passes()).then(|| DeclineReason::AuthenticationFailed.word());
+        let answered = sqlx::query(
+            "update simulator.charge
+             set state = case when coalesce($3, challenge_decline_code) is not null then 'declined'
+                              when manual_capture then 'authorized'
+                              else 'captured' end,
+                 decline_code = coalesce($3, challenge_decline_code),
+                 amount_captured = case when coalesce($3, challenge_decline_code) is not null or manual_capture then 0
+                                        else amount end,
+                 three_d_secure_flow = $4, three_d_secure_result = $5, challenge_answer = $2
+             where challenge_id = $1 and state = 'challenge' and now() < challenge_expires_at",
+        )
+        .bind(challenge_id)
+        .bind(answer.word())
+        .bind(refused)
+        .bind(AuthenticationFlow::Challenge.word())
+        .bind(result.word())
+        .execute(&self.pool)
+        .await?;
+        Ok(answered.rows_affected() > 0)
+    }
+
+    /// Takes reserved money, once.
+    pub(super) async fn capture(&self, charge_id: &str, money: Money) -> Result<CaptureReport, sqlx::Error> {
+        let captured: Option<(String,)> = sqlx::query_as(
+            "update simulator.charge set state = 'captured', amount_captured = $2
+             where charge_id = $1 and state = 'authorized' and currency = $3 and $2 between 1 and amount
+             returning reference",
+        )
+        .bind(charge_id)
+        .bind(money.minor)
+        .bind(money.currency.code())
+        .fetch_optional(&self.pool)
+        .await?;
+        if let Some((reference,)) = captured {
+            return Ok(CaptureReport::Captured { reference });
+        }
+        Ok(match self.find(charge_id).await? {
+            Some(entry) => entry.capture_report(money),
+            None => CaptureReport::Refused { detail: "no such charge".to_owned() },
+        })
+    }
+
+    /// Turns a charge back, captured or only reserved; ends one whose payer is being asked; refuses
+    /// one that has not arrived.
     pub(super) async fn void(&self, charge_id: &str, reference: &str) -> Result<Reversal, sqlx::Error> {
         let changed: Option<(String, String)> = sqlx::query_as(
             "insert into simulator.charge (charge_id, reference, state)
              values ($1, $2, 'refused')
-             on conflict (charge_id) do update set state = 'void' where charge.state = 'captured'
+             on conflict (charge_id) do update
+                 set state = case charge.state when 'challenge' then 'closed' else 'void' end
+                 where charge.state in ('challenge', 'authorized', 'captured')
              returning state, reference",
         )
         .bind(charge_id)
@@ -164,7 +255,7 @@ impl Ledger {
         let begun = tokio::spawn(async move { pool.begin().await }).await;
         let mut transaction = begun.map_err(|_| sqlx::Error::WorkerCrashed)??;
         let Some(charge) = sqlx::query_as::<_, Refundable>(
-            "select state, amount, currency, amount_refunded
+            "select state, amount_captured, currency, amount_refunded
              from simulator.charge where charge_id = $1 for update",
         )
         .bind(charge_id)
@@ -199,7 +290,7 @@ impl Ledger {
         sqlx::query(
             "update simulator.charge
              set amount_refunded = amount_refunded + $2,
-                 state = case when amount_refunded + $2 = amount then 'refunded' else state end
+                 state = case when amount_refunded + $2 = amount_captured then 'refunded' else state end
              where charge_id = $1",
         )
         .bind(charge_id)
@@ -208,49 +299,5 @@ impl Ledger {
         .await?;
         transaction.commit().await?;
         Ok(Reversal::Done { reference: reference.to_owned() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::money::Currency;
-
-    fn entry(state: &str, decline_code: Option<&str>) -> Entry {
-        Entry {
-            reference: "sim_1".to_owned(),
-            amount: Some(500),
-            currency: Some("eur".to_owned()),
-            state: state.to_owned(),
-            decline_code: decline_code.map(str::to_owned),
-        }
-    }
-
-    #[test]
-    fn every_state_has_its_report_and_an_unknown_one_is_pending() {
-        let reference = "sim_1".to_owned();
-        let declined = |reason| Report::Declined { reason, reference: Some(reference.clone()) };
-        let reversed = Report::Reversed { reference: reference.clone() };
-        let cases = [
-            (entry("captured", None), Report::Succeeded { reference: reference.clone() }),
-            (entry("declined", Some("lost_card")), declined(DeclineReason::LostCard)),
-            (entry("declined", Some("new_word")), declined(DeclineReason::GenericDecline)),
-            (entry("void", None), reversed.clone()),
-            (entry("refunded", None), reversed.clone()),
-            (entry("refused", None), reversed),
-            (entry("frozen", None), Report::Pending { reference: Some(reference.clone()) }),
-        ];
-        for (entry, report) in cases {
-            assert_eq!(entry.report(), report, "{entry:?}");
-        }
-    }
-
-    #[test]
-    fn an_entry_knows_its_money() {
-        let money = |minor, code| Money { minor, currency: Currency::parse(code).expect("a known currency") };
-        let captured = entry("captured", None);
-        assert!(captured.is_for(money(500, "eur")));
-        assert!(!captured.is_for(money(501, "eur")));
-        assert!(!captured.is_for(money(500, "usd")));
     }
 }

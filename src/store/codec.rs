@@ -12,7 +12,11 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::inconsistent;
+use crate::domain::charge_facts::{
+    AuthenticationFlow, AuthenticationResult, CardChecks, CheckResult, Facts, RiskLevel, ThreeDSecure,
+};
 use crate::domain::id::LineItemId;
+use crate::domain::payment::CaptureMethod;
 use crate::domain::pricing::PricedLine;
 use crate::domain::session::{Line, Metadata, Options};
 use crate::error::Result;
@@ -50,6 +54,8 @@ struct StoredOptions {
     payment_metadata: Metadata,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     receipt_email: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    capture_method: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     statement_descriptor: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +123,7 @@ pub fn options_to_json(options: &Options) -> Json<impl Serialize> {
         payment_description: options.payment_description.clone(),
         payment_metadata: options.payment_metadata.clone(),
         receipt_email: options.receipt_email.clone(),
+        capture_method: (options.capture_method == CaptureMethod::Manual).then(|| "manual".to_owned()),
         statement_descriptor: options.statement_descriptor.clone(),
         statement_descriptor_suffix: options.statement_descriptor_suffix.clone(),
     })
@@ -136,8 +143,78 @@ pub fn options_from_row(session: &str, row: &PgRow) -> Result<Options> {
         payment_description: stored.payment_description,
         payment_metadata: stored.payment_metadata,
         receipt_email: stored.receipt_email,
+        capture_method: match stored.capture_method {
+            None => CaptureMethod::Automatic,
+            Some(word) => CaptureMethod::parse(&word)
+                .ok_or_else(|| inconsistent("checkout_session", session, "unknown capture method"))?,
+        },
         statement_descriptor: stored.statement_descriptor,
         statement_descriptor_suffix: stored.statement_descriptor_suffix,
+    })
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct StoredFacts {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cvc_check: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address_line1_check: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address_postal_code_check: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authentication_flow: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authentication_result: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authentication_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    risk_level: Option<String>,
+}
+
+/// What was learnt of a charge to JSON; nothing for nothing.
+pub fn facts_to_json(facts: &Facts) -> Option<Json<impl Serialize>> {
+    (*facts != Facts::default()).then(|| {
+        let secure = facts.three_d_secure.as_ref();
+        let check = |result: Option<CheckResult>| result.map(|result| result.word().to_owned());
+        Json(StoredFacts {
+            cvc_check: check(facts.checks.cvc),
+            address_line1_check: check(facts.checks.address_line1),
+            address_postal_code_check: check(facts.checks.postal_code),
+            authentication_flow: secure.and_then(|secure| secure.flow).map(|flow| flow.word().to_owned()),
+            authentication_result: secure.map(|secure| secure.result.word().to_owned()),
+            authentication_version: secure.and_then(|secure| secure.version.clone()),
+            network: facts.network.clone(),
+            risk_level: facts.risk.map(|risk| risk.word().to_owned()),
+        })
+    })
+}
+
+/// What was learnt of a charge, from its row.
+///
+/// # Errors
+/// When the row was not written by this file.
+pub fn facts_from_row(charge: &str, row: &PgRow) -> Result<Facts> {
+    let broken = |what: &str| inconsistent("charge", charge, &format!("checks: {what}"));
+    let stored: Option<Json<StoredFacts>> = row.try_get("checks").map_err(|error| broken(&error.to_string()))?;
+    let Some(Json(stored)) = stored else { return Ok(Facts::default()) };
+    fn word_to<T>(word: Option<String>, from_word: impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
+        word.map(|word| from_word(&word).ok_or(word)).transpose()
+    }
+    let check = |word| word_to(word, CheckResult::from_word).map_err(|word| broken(&word));
+    let result =
+        word_to(stored.authentication_result, AuthenticationResult::from_word).map_err(|word| broken(&word))?;
+    let flow = word_to(stored.authentication_flow, AuthenticationFlow::from_word).map_err(|word| broken(&word))?;
+    Ok(Facts {
+        checks: CardChecks {
+            cvc: check(stored.cvc_check)?,
+            address_line1: check(stored.address_line1_check)?,
+            postal_code: check(stored.address_postal_code_check)?,
+        },
+        three_d_secure: result.map(|result| ThreeDSecure { flow, result, version: stored.authentication_version }),
+        network: stored.network,
+        risk: word_to(stored.risk_level, RiskLevel::from_word).map_err(|word| broken(&word))?,
     })
 }
 

@@ -83,6 +83,25 @@ pub async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
+/// Puts another answer in the place of the kept one.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn replace(pool: &PgPool, merchant: &MerchantId, livemode: bool, reply: &NewReply) -> Result<()> {
+    sqlx::query(
+        "update idempotency_key set status = $4, body_sealed = $5
+         where merchant_id = $1 and livemode = $2 and key = $3",
+    )
+    .bind(merchant.as_str())
+    .bind(livemode)
+    .bind(&reply.key)
+    .bind(reply.status)
+    .bind(&reply.body_sealed)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
 /// Forgets answers older than `before`, at most `limit` of them.
 ///
 /// # Errors

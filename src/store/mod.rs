@@ -10,12 +10,15 @@ pub mod delivery_queue;
 pub mod endpoints;
 pub mod events;
 pub mod idempotency;
+
+pub mod ledger;
 pub mod mails;
 pub mod merchants;
 pub mod outbox;
 mod page;
 pub mod partitions;
 pub mod payments;
+pub mod refunds;
 pub mod sessions;
 
 use std::str::FromStr;

@@ -6,28 +6,32 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{PgExecutor, PgPool, Row as _};
+use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder, Row as _};
 
-use super::codec::{metadata_from_row, metadata_to_json};
-use super::{Connection, inconsistent};
+use super::codec::{facts_from_row, facts_to_json, metadata_from_row, metadata_to_json};
+use super::{Connection, CreatedFilter, Page, inconsistent};
 use crate::domain::card::{CardBrand, CardFunding, CardSummary};
 use crate::domain::id::{ChargeId, MerchantId, PaymentId, SessionId};
 use crate::domain::money::{Currency, Money};
-use crate::domain::payment::{Charge, ChargeFailure, ChargeState, Payment, PaymentStatus};
+use crate::domain::payment::{
+    Cancellation, CaptureMethod, Charge, ChargeFailure, ChargeState, Payment, PaymentStatus, UnderWay,
+};
 use crate::error::Result;
 
 macro_rules! payment_columns {
     () => {
-        "id, merchant_id, livemode, session_id, amount, currency, status, description, receipt_email, metadata, created_at"
+        "id, merchant_id, livemode, session_id, amount, currency, status, amount_received, capture_method, description,
+         receipt_email, statement_descriptor, statement_descriptor_suffix, metadata, cancellation_reason, canceled_at,
+         created_at"
     };
 }
 
 macro_rules! charge_columns {
     () => {
         "id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, provider_reference, amount,
-         currency, state, payment_method, card_brand, card_last4, card_exp_month, card_exp_year, card_funding,
-         card_country, card_fingerprint, failure_code, decline_code, failure_message, payer_message, created_at, look_ups,
-         closing"
+         currency, state, amount_captured, amount_refunded, under_way, capture_amount, action_url, payment_method, card_brand,
+         card_last4, card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, checks, failure_code,
+         decline_code, failure_message, payer_message, created_at, look_ups, closing"
     };
 }
 
@@ -37,17 +41,13 @@ fn money(table: &str, id: &str, row: &PgRow) -> Result<Money> {
     Ok(Money { minor: row.try_get("amount")?, currency })
 }
 
-fn to_payment(row: &PgRow) -> Result<(Payment, PaymentStatus)> {
+fn to_payment(row: &PgRow) -> Result<Payment> {
     let id: String = row.try_get("id")?;
     let status: String = row.try_get("status")?;
-    let status = match status.as_str() {
-        "requires_payment_method" => PaymentStatus::RequiresPaymentMethod,
-        "processing" => PaymentStatus::Processing,
-        "succeeded" => PaymentStatus::Succeeded,
-        "canceled" => PaymentStatus::Canceled,
-        _ => return Err(inconsistent("payment", &id, "unknown status")),
-    };
-    let payment = Payment {
+    let capture_method: String = row.try_get("capture_method")?;
+    let canceled_at: Option<DateTime<Utc>> = row.try_get("canceled_at")?;
+    let reason: Option<String> = row.try_get("cancellation_reason")?;
+    Ok(Payment {
         merchant_id: MerchantId::from_stored(row.try_get("merchant_id")?),
         livemode: row.try_get("livemode")?,
         session_id: SessionId::from_stored(row.try_get("session_id")?),
@@ -55,10 +55,16 @@ fn to_payment(row: &PgRow) -> Result<(Payment, PaymentStatus)> {
         description: row.try_get("description")?,
         receipt_email: row.try_get("receipt_email")?,
         metadata: metadata_from_row("payment", &id, row)?,
+        capture_method: CaptureMethod::parse(&capture_method)
+            .ok_or_else(|| inconsistent("payment", &id, "unknown capture method"))?,
+        statement_descriptor: row.try_get("statement_descriptor")?,
+        statement_descriptor_suffix: row.try_get("statement_descriptor_suffix")?,
+        status: PaymentStatus::parse(&status).ok_or_else(|| inconsistent("payment", &id, "unknown status"))?,
+        amount_received: row.try_get("amount_received")?,
+        cancellation: canceled_at.map(|at| Cancellation { reason, at }),
         created_at: row.try_get("created_at")?,
         id: PaymentId::from_stored(id),
-    };
-    Ok((payment, status))
+    })
 }
 
 fn to_charge(row: &PgRow) -> Result<Charge> {
@@ -66,17 +72,27 @@ fn to_charge(row: &PgRow) -> Result<Charge> {
     let broken = |what: &str| inconsistent("charge", &id, what);
     let state: String = row.try_get("state")?;
     let failure_code: Option<String> = row.try_get("failure_code")?;
-    let state = match (state.as_str(), failure_code) {
-        ("pending", None) => ChargeState::Pending,
-        ("succeeded", None) => ChargeState::Succeeded,
-        ("reversed", None) => ChargeState::Reversed,
-        ("failed", Some(code)) => ChargeState::Failed(ChargeFailure {
+    let action_url: Option<String> = row.try_get("action_url")?;
+    let state = match (state.as_str(), failure_code, action_url) {
+        ("pending", None, None) => ChargeState::Pending,
+        ("requires_action", None, Some(url)) => ChargeState::RequiresAction { url },
+        ("authorized", None, _) => ChargeState::Authorized,
+        ("succeeded", None, _) => ChargeState::Succeeded,
+        ("reversed", None, _) => ChargeState::Reversed,
+        ("failed", Some(code), _) => ChargeState::Failed(ChargeFailure {
             code,
             decline_code: row.try_get("decline_code")?,
             message: row.try_get::<Option<String>, _>("failure_message")?.unwrap_or_default(),
             payer_message: row.try_get::<Option<String>, _>("payer_message")?.unwrap_or_default(),
         }),
-        _ => return Err(broken("state and failure disagree")),
+        _ => return Err(broken("state, failure and action disagree")),
+    };
+    let under_way: Option<String> = row.try_get("under_way")?;
+    let under_way = match (under_way.as_deref(), row.try_get::<Option<i64>, _>("capture_amount")?) {
+        (None, None) => None,
+        (Some("capture"), Some(amount)) => Some(UnderWay::Capture { amount }),
+        (Some("void"), None) => Some(UnderWay::Void),
+        _ => return Err(broken("under_way and capture_amount disagree")),
     };
     let brand: String = row.try_get("card_brand")?;
     let funding: Option<String> = row.try_get("card_funding")?;
@@ -100,6 +116,10 @@ fn to_charge(row: &PgRow) -> Result<Charge> {
             country: row.try_get("card_country")?,
             fingerprint: row.try_get("card_fingerprint")?,
         },
+        facts: facts_from_row(&id, row)?,
+        amount_captured: row.try_get("amount_captured")?,
+        amount_refunded: row.try_get("amount_refunded")?,
+        under_way,
         created_at: row.try_get("created_at")?,
         look_ups: row.try_get("look_ups")?,
         closing: row.try_get("closing")?,
@@ -107,15 +127,15 @@ fn to_charge(row: &PgRow) -> Result<Charge> {
     })
 }
 
-/// Writes a session's payment; the first charge makes it, later ones find it.
+/// Writes a session's payment; the first charge makes it, later ones find it and set it in motion.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn insert_payment(connection: &mut Connection, payment: &Payment) -> Result<()> {
     sqlx::query(
-        "insert into payment (id, merchant_id, livemode, session_id, amount, currency, status, description,
-             receipt_email, metadata, created_at)
-         values ($1, $2, $3, $4, $5, $6, 'processing', $7, $8, $9, $10)
+        "insert into payment (id, merchant_id, livemode, session_id, amount, currency, status, capture_method,
+             description, receipt_email, statement_descriptor, statement_descriptor_suffix, metadata, created_at)
+         values ($1, $2, $3, $4, $5, $6, 'processing', $7, $8, $9, $10, $11, $12, $13)
          on conflict (session_id) do update set status = 'processing'",
     )
     .bind(payment.id.as_str())
@@ -124,8 +144,11 @@ pub async fn insert_payment(connection: &mut Connection, payment: &Payment) -> R
     .bind(payment.session_id.as_str())
     .bind(payment.total.minor)
     .bind(payment.total.currency.code())
+    .bind(payment.capture_method.as_str())
     .bind(&payment.description)
     .bind(&payment.receipt_email)
+    .bind(&payment.statement_descriptor)
+    .bind(&payment.statement_descriptor_suffix)
     .bind(metadata_to_json(&payment.metadata))
     .bind(payment.created_at)
     .execute(connection)
@@ -133,46 +156,86 @@ pub async fn insert_payment(connection: &mut Connection, payment: &Payment) -> R
     Ok(())
 }
 
-/// Sets a payment's status; what was received follows from it.
+/// Writes back what can change of a payment. The caller holds its session's lock.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn save_status(connection: &mut Connection, id: &PaymentId, status: PaymentStatus) -> Result<()> {
+pub async fn save_payment(connection: &mut Connection, payment: &Payment) -> Result<()> {
+    let capturable = if payment.status == PaymentStatus::RequiresCapture { payment.total.minor } else { 0 };
     sqlx::query(
-        "update payment set status = $2, amount_received = case when $2 = 'succeeded' then amount else 0 end
+        "update payment set status = $2, amount_received = $3, amount_capturable = $4, cancellation_reason = $5,
+             canceled_at = $6, metadata = $7, description = $8, receipt_email = $9
          where id = $1",
     )
-    .bind(id.as_str())
-    .bind(status.as_str())
+    .bind(payment.id.as_str())
+    .bind(payment.status.as_str())
+    .bind(payment.amount_received)
+    .bind(capturable)
+    .bind(payment.cancellation.as_ref().and_then(|cancellation| cancellation.reason.as_deref()))
+    .bind(payment.cancellation.as_ref().map(|cancellation| cancellation.at))
+    .bind(metadata_to_json(&payment.metadata))
+    .bind(&payment.description)
+    .bind(&payment.receipt_email)
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Gives up the payments of sessions that ended unpaid.
+/// Notes why a payment is being given up, before the provider has been asked to let its money go.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn cancel_for_sessions(connection: &mut Connection, sessions: &[&str]) -> Result<()> {
-    sqlx::query(
-        "update payment set status = 'canceled' where session_id = any($1) and status = 'requires_payment_method'",
-    )
-    .bind(sessions)
-    .execute(connection)
-    .await?;
+pub async fn note_cancellation_reason(connection: &mut Connection, id: &PaymentId, reason: Option<&str>) -> Result<()> {
+    sqlx::query("update payment set cancellation_reason = $2 where id = $1")
+        .bind(id.as_str())
+        .bind(reason)
+        .execute(connection)
+        .await?;
     Ok(())
+}
+
+/// Why a payment is being given up, as noted.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn cancellation_reason(connection: &mut Connection, id: &PaymentId) -> Result<Option<String>> {
+    Ok(sqlx::query_scalar("select cancellation_reason from payment where id = $1")
+        .bind(id.as_str())
+        .fetch_one(connection)
+        .await?)
+}
+
+/// The payments of sessions that ended unpaid, to be given up with them.
+///
+/// # Errors
+/// When the database does not answer or a row is inconsistent.
+pub async fn lock_unpaid(connection: &mut Connection, sessions: &[&str]) -> Result<Vec<Payment>> {
+    let rows = sqlx::query(concat!(
+        "select ",
+        payment_columns!(),
+        " from payment where session_id = any($1) and status = 'requires_payment_method' order by id for update"
+    ))
+    .bind(sessions)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(to_payment).collect()
 }
 
 /// Writes a charge that is about to be tried.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn insert_charge(connection: &mut Connection, charge: &Charge, look_up_at: DateTime<Utc>) -> Result<()> {
+pub async fn insert_charge(
+    connection: &mut Connection,
+    charge: &Charge,
+    look_up_at: DateTime<Utc>,
+    return_state_hash: &[u8; 32],
+) -> Result<()> {
     sqlx::query(
         "insert into charge (id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, amount,
              currency, state, payment_method, card_brand, card_last4, card_exp_month, card_exp_year, card_funding,
-             card_country, card_fingerprint, created_at, look_up_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+             card_country, card_fingerprint, created_at, look_up_at, return_state_hash)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     )
     .bind(charge.id.as_str())
     .bind(charge.merchant_id.as_str())
@@ -193,6 +256,7 @@ pub async fn insert_charge(connection: &mut Connection, charge: &Charge, look_up
     .bind(&charge.card.fingerprint)
     .bind(charge.created_at)
     .bind(look_up_at)
+    .bind(return_state_hash.as_slice())
     .execute(connection)
     .await?;
     Ok(())
@@ -256,7 +320,7 @@ pub async fn latest_charge(database: impl PgExecutor<'_>, session: &SessionId) -
     row.as_ref().map(to_charge).transpose()
 }
 
-/// A merchant's payment and its status.
+/// A merchant's payment.
 ///
 /// # Errors
 /// When the database does not answer or the row is inconsistent.
@@ -265,7 +329,7 @@ pub async fn find_payment(
     merchant: &MerchantId,
     livemode: bool,
     id: &PaymentId,
-) -> Result<Option<(Payment, PaymentStatus)>> {
+) -> Result<Option<Payment>> {
     let row = sqlx::query(concat!(
         "select ",
         payment_columns!(),
@@ -279,39 +343,168 @@ pub async fn find_payment(
     row.as_ref().map(to_payment).transpose()
 }
 
-/// Settles a charge that is pending; false when it has been settled before.
+/// Locks a payment. The caller holds its session's lock already.
 ///
 /// # Errors
-/// When the database does not answer, or a second charge of the session would succeed.
-pub async fn settle_charge(
-    connection: &mut Connection,
+/// When the database does not answer or the row is inconsistent.
+pub async fn lock_payment(connection: &mut Connection, id: &PaymentId) -> Result<Option<Payment>> {
+    let row = sqlx::query(concat!("select ", payment_columns!(), " from payment where id = $1 for update"))
+        .bind(id.as_str())
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref().map(to_payment).transpose()
+}
+
+/// A page of a merchant's payments, newest first.
+///
+/// # Errors
+/// When the database does not answer or a row is inconsistent.
+pub async fn list_payments(
+    pool: &PgPool,
+    merchant: &MerchantId,
+    livemode: bool,
+    created: &CreatedFilter,
+    page: &Page,
+) -> Result<Vec<Payment>> {
+    let mut query: QueryBuilder<Postgres> =
+        QueryBuilder::new(concat!("select ", payment_columns!(), " from payment where merchant_id = "));
+    query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
+    created.push_to(&mut query);
+    page.push_to(&mut query);
+    let rows = query.build().fetch_all(pool).await?;
+    let mut payments = rows.iter().map(to_payment).collect::<Result<Vec<_>>>()?;
+    page.order(&mut payments);
+    Ok(payments)
+}
+
+/// The newest charge of each of these payments.
+///
+/// # Errors
+/// When the database does not answer or a row is inconsistent.
+pub async fn latest_charges(database: impl PgExecutor<'_>, payments: &[&str]) -> Result<Vec<Charge>> {
+    let rows = sqlx::query(concat!(
+        "select distinct on (payment_id) ",
+        charge_columns!(),
+        " from charge where payment_id = any($1) order by payment_id, id desc"
+    ))
+    .bind(payments)
+    .fetch_all(database)
+    .await?;
+    rows.iter().map(to_charge).collect()
+}
+
+/// A merchant's charge.
+///
+/// # Errors
+/// When the database does not answer or the row is inconsistent.
+pub async fn find_merchants_charge(
+    database: impl PgExecutor<'_>,
+    merchant: &MerchantId,
+    livemode: bool,
     id: &ChargeId,
-    state: &ChargeState,
-    reference: Option<&str>,
-    now: DateTime<Utc>,
-) -> Result<bool> {
-    let (word, failure) = match state {
-        ChargeState::Pending => return Ok(false),
-        ChargeState::Succeeded => ("succeeded", None),
-        ChargeState::Reversed => ("reversed", None),
-        ChargeState::Failed(failure) => ("failed", Some(failure)),
-    };
-    let done = sqlx::query(
-        "update charge set state = $2, provider_reference = coalesce($3, provider_reference), failure_code = $4,
-             decline_code = $5, failure_message = $6, payer_message = $7, settled_at = $8, look_up_at = null
-         where id = $1 and state = 'pending'",
-    )
+) -> Result<Option<Charge>> {
+    let row = sqlx::query(concat!(
+        "select ",
+        charge_columns!(),
+        " from charge where id = $1 and merchant_id = $2 and livemode = $3"
+    ))
     .bind(id.as_str())
-    .bind(word)
-    .bind(reference)
+    .bind(merchant.as_str())
+    .bind(livemode)
+    .fetch_optional(database)
+    .await?;
+    row.as_ref().map(to_charge).transpose()
+}
+
+/// A page of a merchant's charges, newest first, of one payment if asked.
+///
+/// # Errors
+/// When the database does not answer or a row is inconsistent.
+pub async fn list_charges(
+    pool: &PgPool,
+    merchant: &MerchantId,
+    livemode: bool,
+    payment: Option<&str>,
+    created: &CreatedFilter,
+    page: &Page,
+) -> Result<Vec<Charge>> {
+    let mut query: QueryBuilder<Postgres> =
+        QueryBuilder::new(concat!("select ", charge_columns!(), " from charge where merchant_id = "));
+    query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
+    if let Some(payment) = payment {
+        query.push(" and payment_id = ").push_bind(payment);
+    }
+    created.push_to(&mut query);
+    page.push_to(&mut query);
+    let rows = query.build().fetch_all(pool).await?;
+    let mut charges = rows.iter().map(to_charge).collect::<Result<Vec<_>>>()?;
+    page.order(&mut charges);
+    Ok(charges)
+}
+
+/// The charge that the way back from an authentication belongs to.
+///
+/// # Errors
+/// When the database does not answer or the row is inconsistent.
+pub async fn find_by_return_state(pool: &PgPool, hash: &[u8; 32]) -> Result<Option<Charge>> {
+    let row = sqlx::query(concat!("select ", charge_columns!(), " from charge where return_state_hash = $1"))
+        .bind(hash.as_slice())
+        .fetch_optional(pool)
+        .await?;
+    row.as_ref().map(to_charge).transpose()
+}
+
+/// Writes back what can change of a charge. `look_up_at` is when the sweep looks at it next, and is
+/// needed as long as it can change by itself. The caller holds the locks.
+///
+/// # Errors
+/// When the database does not answer, or a second charge of the session would be alive.
+pub async fn save_charge(
+    connection: &mut Connection,
+    charge: &Charge,
+    look_up_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let failure = match &charge.state {
+        ChargeState::Failed(failure) => Some(failure),
+        _ => None,
+    };
+    let action_url = match &charge.state {
+        ChargeState::RequiresAction { url } => Some(url.as_str()),
+        _ => None,
+    };
+    sqlx::query(
+        "update charge set state = $2, provider_reference = $3, failure_code = $4, decline_code = $5,
+             failure_message = $6, payer_message = $7, settled_at = case when $8 then null else coalesce(settled_at, $9) end,
+             look_up_at = $10, amount_captured = $11, amount_refunded = $12, under_way = $13,
+             capture_amount = $14, action_url = $15, checks = $16
+         where id = $1",
+    )
+    .bind(charge.id.as_str())
+    .bind(charge.state.as_str())
+    .bind(&charge.provider_reference)
     .bind(failure.map(|failure| failure.code.as_str()))
     .bind(failure.and_then(|failure| failure.decline_code.as_deref()))
     .bind(failure.map(|failure| failure.message.as_str()))
     .bind(failure.map(|failure| failure.payer_message.as_str()))
+    .bind(charge.state.is_open())
     .bind(now)
+    .bind(look_up_at)
+    .bind(charge.amount_captured)
+    .bind(charge.amount_refunded)
+    .bind(charge.under_way.map(|under_way| match under_way {
+        UnderWay::Capture { .. } => "capture",
+        UnderWay::Void => "void",
+    }))
+    .bind(charge.under_way.and_then(|under_way| match under_way {
+        UnderWay::Capture { amount } => Some(amount),
+        UnderWay::Void => None,
+    }))
+    .bind(action_url)
+    .bind(facts_to_json(&charge.facts))
     .execute(connection)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
 /// Takes charges in doubt whose look-up is due: sets the next one and gives them to the caller, who
@@ -329,7 +522,7 @@ pub async fn claim_look_ups(
     let rows = sqlx::query(concat!(
         "select ",
         charge_columns!(),
-        " from charge where state = 'pending' and look_up_at <= $1 order by look_up_at limit $2
+        " from charge where look_up_at <= $1 order by look_up_at limit $2
          for update skip locked"
     ))
     .bind(now)
@@ -357,10 +550,11 @@ pub async fn claim_look_ups(
 /// # Errors
 /// When the database does not answer.
 pub async fn close(pool: &PgPool, id: &ChargeId) -> Result<bool> {
-    let done = sqlx::query("update charge set closing = true where id = $1 and state = 'pending'")
-        .bind(id.as_str())
-        .execute(pool)
-        .await?;
+    let done =
+        sqlx::query("update charge set closing = true where id = $1 and state in ('pending', 'requires_action')")
+            .bind(id.as_str())
+            .execute(pool)
+            .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -369,7 +563,7 @@ pub async fn close(pool: &PgPool, id: &ChargeId) -> Result<bool> {
 /// # Errors
 /// When the database does not answer.
 pub async fn look_up_soon(pool: &PgPool, id: &ChargeId, at: DateTime<Utc>) -> Result<()> {
-    sqlx::query("update charge set look_up_at = least(look_up_at, $2) where id = $1 and state = 'pending'")
+    sqlx::query("update charge set look_up_at = least(look_up_at, $2) where id = $1 and look_up_at is not null")
         .bind(id.as_str())
         .bind(at)
         .execute(pool)

@@ -25,7 +25,7 @@ macro_rules! columns {
         "id, merchant_id, livemode, state, currency, amount_subtotal, amount_total, line_items,
          success_url, cancel_url, return_url, expired_url, failed_url, client_reference_id, customer_email,
          payer_email, payer_name, metadata, options, payment_id, tries, event_count, created_at, expires_at,
-         opened_at, ended_at"
+         opened_at, ended_at, paid_at"
     };
 }
 
@@ -79,6 +79,7 @@ fn to_session(row: &PgRow) -> Result<Session> {
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,
         opened_at: row.try_get("opened_at")?,
+        paid_at: row.try_get("paid_at")?,
         id: SessionId::from_stored(id),
     })
 }
@@ -316,11 +317,11 @@ pub async fn save(connection: &mut Connection, sessions: &[&Session]) -> Result<
     let done = sqlx::query(
         "update checkout_session s set state = g.state, payer_email = g.payer_email, payer_name = g.payer_name,
              metadata = g.metadata, payment_id = g.payment_id, tries = g.tries, event_count = g.event_count,
-             opened_at = g.opened_at, completed_at = g.completed_at, ended_at = g.ended_at
+             opened_at = g.opened_at, completed_at = g.completed_at, ended_at = g.ended_at, paid_at = g.paid_at
          from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::int2[],
-                     $8::int4[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])
+                     $8::int4[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[])
              as g (id, state, payer_email, payer_name, metadata, payment_id, tries, event_count, opened_at,
-                   completed_at, ended_at)
+                   completed_at, ended_at, paid_at)
          where s.id = g.id",
     )
     .bind(sessions.iter().map(|session| session.id.as_str()).collect::<Vec<_>>())
@@ -337,6 +338,7 @@ pub async fn save(connection: &mut Connection, sessions: &[&Session]) -> Result<
         _ => None,
     }))
     .bind(time(|session| session.state.ended_at()))
+    .bind(time(|session| session.paid_at))
     .execute(connection)
     .await?;
     if done.rows_affected() != sessions.len() as u64 {

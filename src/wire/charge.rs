@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::Null;
 use crate::domain::card::CardFunding;
+use crate::domain::charge_facts::{AuthenticationFlow, CardChecks, CheckResult};
 use crate::domain::payment::{self, ChargeState};
 use crate::domain::session::Metadata;
 
@@ -109,9 +110,8 @@ pub struct PaymentMethodDetails {
 pub struct Card {
     /// `visa`, `mastercard`, …
     pub brand: String,
-    /// Always null until a provider reports checks.
-    #[schema(value_type = Option<Object>)]
-    pub checks: Null,
+    /// What came of the checks that the provider made.
+    pub checks: Option<Checks>,
     /// Two-letter country of the issuer, where the provider says so.
     pub country: Option<String>,
     /// 1–12.
@@ -126,33 +126,56 @@ pub struct Card {
     pub last4: String,
     /// The network, where the provider says so.
     pub network: Option<String>,
+    /// What came of the authentication, when the payer's bank was asked.
+    pub three_d_secure: Option<ThreeDSecure>,
+}
+
+/// What came of the checks that the provider made.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct Checks {
+    /// `pass`, `fail`, `unavailable` or `unchecked`.
+    pub address_line1_check: Option<&'static str>,
+    /// The same for the postal code.
+    pub address_postal_code_check: Option<&'static str>,
+    /// The same for the CVC.
+    pub cvc_check: Option<&'static str>,
+}
+
+/// What came of the authentication.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct ThreeDSecure {
+    /// `challenge` or `frictionless`.
+    pub authentication_flow: Option<&'static str>,
+    /// `authenticated`, `attempt_acknowledged`, `not_supported`, `failed` or `processing_error`.
+    pub result: &'static str,
     /// Always null.
-    #[schema(value_type = Option<Object>)]
-    pub three_d_secure: Null,
+    pub result_reason: Option<String>,
+    /// The protocol's version.
+    pub version: Option<String>,
 }
 
 impl Charge {
     /// The charge as it stands.
     pub fn new(charge: &payment::Charge) -> Self {
-        let taken = matches!(charge.state, ChargeState::Succeeded | ChargeState::Reversed);
-        let reversed = charge.state == ChargeState::Reversed;
+        let approved = matches!(charge.state, ChargeState::Authorized | ChargeState::Succeeded | ChargeState::Reversed);
+        let facts = &charge.facts;
         let failure = match &charge.state {
             ChargeState::Failed(failure) => Some(failure),
             _ => None,
         };
         let outcome = match (&charge.state, failure) {
-            (ChargeState::Pending, _) => None,
+            (ChargeState::Pending | ChargeState::RequiresAction { .. }, _) => None,
             (_, Some(failure)) => Some(Outcome {
                 network_status: "declined_by_network",
                 reason: Some(failure.decline_code.clone().unwrap_or_else(|| failure.code.clone())),
-                risk_level: None,
+                risk_level: facts.risk.map(|risk| risk.word().to_owned()),
                 seller_message: failure.message.clone(),
                 kind: "issuer_declined",
             }),
             _ => Some(Outcome {
                 network_status: "approved_by_network",
                 reason: None,
-                risk_level: None,
+                risk_level: facts.risk.map(|risk| risk.word().to_owned()),
                 seller_message: "Payment complete.".to_owned(),
                 kind: "authorized",
             }),
@@ -161,10 +184,10 @@ impl Charge {
             id: charge.id.to_string(),
             object: "charge",
             amount: charge.total.minor,
-            amount_captured: if taken { charge.total.minor } else { 0 },
-            amount_refunded: if reversed { charge.total.minor } else { 0 },
+            amount_captured: charge.amount_captured,
+            amount_refunded: charge.amount_refunded,
             billing_details: BillingDetails::default(),
-            captured: taken,
+            captured: charge.amount_captured > 0,
             created: charge.created_at.timestamp(),
             currency: charge.total.currency.code().to_owned(),
             customer: None,
@@ -174,30 +197,40 @@ impl Charge {
             livemode: charge.livemode,
             metadata: Metadata::new(),
             outcome,
-            paid: taken,
+            paid: approved,
             payment_intent: charge.payment_id.to_string(),
             payment_method: charge.payment_method.clone(),
             payment_method_details: PaymentMethodDetails {
                 kind: "card",
                 card: Card {
                     brand: charge.card.brand.code().to_owned(),
-                    checks: None,
+                    checks: (facts.checks != CardChecks::default()).then(|| Checks {
+                        address_line1_check: facts.checks.address_line1.map(CheckResult::word),
+                        address_postal_code_check: facts.checks.postal_code.map(CheckResult::word),
+                        cvc_check: facts.checks.cvc.map(CheckResult::word),
+                    }),
                     country: charge.card.country.clone(),
                     exp_month: i16::from(charge.card.exp_month),
                     exp_year: i16::try_from(charge.card.exp_year).unwrap_or(0),
                     fingerprint: charge.card.fingerprint.clone(),
                     funding: charge.card.funding.map_or("unknown", CardFunding::code).to_owned(),
                     last4: charge.card.last4.clone(),
-                    network: None,
-                    three_d_secure: None,
+                    network: facts.network.clone(),
+                    three_d_secure: facts.three_d_secure.as_ref().map(|secure| ThreeDSecure {
+                        authentication_flow: secure.flow.map(AuthenticationFlow::word),
+                        result: secure.result.word(),
+                        result_reason: None,
+                        version: secure.version.clone(),
+                    }),
                 },
             },
             receipt_email: None,
             receipt_url: None,
-            refunded: reversed,
+            refunded: charge.state == ChargeState::Reversed
+                || (charge.amount_captured > 0 && charge.amount_refunded == charge.amount_captured),
             status: match charge.state {
-                ChargeState::Pending => "pending",
-                ChargeState::Succeeded | ChargeState::Reversed => "succeeded",
+                ChargeState::Pending | ChargeState::RequiresAction { .. } => "pending",
+                ChargeState::Authorized | ChargeState::Succeeded | ChargeState::Reversed => "succeeded",
                 ChargeState::Failed(_) => "failed",
             },
         }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::line_item::LineItem;
 use super::payment_intent::PaymentIntent;
 use super::{Expand, Expandable, List, Null};
-use crate::domain::session::{Metadata, Session, StateName};
+use crate::domain::session::{Metadata, Session};
 
 /// A checkout session.
 #[derive(Serialize, ToSchema, Debug)]
@@ -362,7 +362,7 @@ impl CheckoutSession {
             payment_method_configuration_details: None,
             payment_method_options: None,
             payment_method_types: vec!["card"],
-            payment_status: if state == StateName::Completed { "paid" } else { "unpaid" },
+            payment_status: if session.paid_at.is_some() { "paid" } else { "unpaid" },
             permissions: None,
             phone_number_collection: PhoneNumberCollection { enabled: false },
             presentment_details: None,

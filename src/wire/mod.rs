@@ -12,6 +12,7 @@ pub mod event;
 pub mod line_item;
 pub mod payment_intent;
 pub mod redirect_url;
+pub mod refund;
 pub mod webhook_endpoint;
 
 use std::collections::BTreeSet;

@@ -28,7 +28,7 @@ pub struct PaymentIntent {
     pub canceled_at: Option<i64>,
     /// Why it was given up.
     pub cancellation_reason: Option<String>,
-    /// Always `automatic`.
+    /// `automatic` or `manual`.
     pub capture_method: &'static str,
     /// Always null: payers act on the hosted page.
     pub client_secret: Option<String>,
@@ -50,9 +50,8 @@ pub struct PaymentIntent {
     pub livemode: bool,
     /// The payment's own metadata.
     pub metadata: Metadata,
-    /// Always null.
-    #[schema(value_type = Option<Object>)]
-    pub next_action: Null,
+    /// What the payer has to do: prove to his bank that it is he.
+    pub next_action: Option<NextAction>,
     /// The stored payment method of the newest charge.
     pub payment_method: Option<String>,
     /// Always null.
@@ -71,8 +70,27 @@ pub struct PaymentIntent {
     pub statement_descriptor: Option<String>,
     /// The end of what the card statement shall say.
     pub statement_descriptor_suffix: Option<String>,
-    /// `requires_payment_method`, `processing`, `succeeded` or `canceled`.
+    /// `requires_payment_method`, `requires_action`, `processing`, `requires_capture`, `succeeded` or `canceled`.
     pub status: &'static str,
+}
+
+/// What the payer has to do.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct NextAction {
+    /// Always `redirect_to_url`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Where to send him.
+    pub redirect_to_url: RedirectToUrl,
+}
+
+/// Where to send the payer.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct RedirectToUrl {
+    /// The bank's page.
+    pub url: Option<String>,
+    /// Always null: the way back is the gateway's own.
+    pub return_url: Option<String>,
 }
 
 /// Why the newest charge failed.
@@ -93,12 +111,7 @@ pub struct LastPaymentError {
 
 impl PaymentIntent {
     /// The payment with its status and newest charge.
-    pub fn new(
-        payment: &Payment,
-        status: PaymentStatus,
-        latest: Option<&payment::Charge>,
-        expand_charge: bool,
-    ) -> Self {
+    pub fn new(payment: &Payment, latest: Option<&payment::Charge>, expand_charge: bool) -> Self {
         let last_payment_error = latest.and_then(|charge| match &charge.state {
             payment::ChargeState::Failed(failure) => Some(LastPaymentError {
                 kind: "card_error",
@@ -109,15 +122,22 @@ impl PaymentIntent {
             }),
             _ => None,
         });
+        let next_action = latest.and_then(|charge| match &charge.state {
+            payment::ChargeState::RequiresAction { url } => Some(NextAction {
+                kind: "redirect_to_url",
+                redirect_to_url: RedirectToUrl { url: Some(url.clone()), return_url: None },
+            }),
+            _ => None,
+        });
         Self {
             id: payment.id.to_string(),
             object: "payment_intent",
             amount: payment.total.minor,
-            amount_capturable: 0,
-            amount_received: if status == PaymentStatus::Succeeded { payment.total.minor } else { 0 },
-            canceled_at: None,
-            cancellation_reason: None,
-            capture_method: "automatic",
+            amount_capturable: if payment.status == PaymentStatus::RequiresCapture { payment.total.minor } else { 0 },
+            amount_received: payment.amount_received,
+            canceled_at: payment.cancellation.as_ref().map(|cancellation| cancellation.at.timestamp()),
+            cancellation_reason: payment.cancellation.as_ref().and_then(|cancellation| cancellation.reason.clone()),
+            capture_method: payment.capture_method.as_str(),
             client_secret: None,
             confirmation_method: "automatic",
             created: payment.created_at.timestamp(),
@@ -134,16 +154,16 @@ impl PaymentIntent {
             }),
             livemode: payment.livemode,
             metadata: payment.metadata.clone(),
-            next_action: None,
+            next_action,
             payment_method: latest.map(|charge| charge.payment_method.clone()),
             payment_method_options: None,
             payment_method_types: vec!["card"],
             receipt_email: payment.receipt_email.clone(),
             setup_future_usage: None,
             shipping: None,
-            statement_descriptor: None,
-            statement_descriptor_suffix: None,
-            status: status.as_str(),
+            statement_descriptor: payment.statement_descriptor.clone(),
+            statement_descriptor_suffix: payment.statement_descriptor_suffix.clone(),
+            status: payment.status.as_str(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The loops round `ops::sweep` and the look-ups of `ops::payments`: a beat every half second, and rarer
+//! The loops round `ops::sweep` and the look-ups of `ops::doubts`: a beat every half second, and rarer
 //! work on every so many beats.
 //!
 //! The rule: one failing piece does not keep the others from running, and a beat that finds a full
@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::ops::{payments, sweep};
+use crate::ops::{doubts, sweep};
 use crate::telemetry;
 
 /// Between two looks for due sessions.
@@ -68,7 +68,7 @@ pub async fn settle_doubts(app: Arc<App>, shutdown: CancellationToken) {
     loop {
         let round = async {
             beat.tick().await;
-            payments::look_up_doubts(&app).await
+            doubts::settle_due(&app).await
         };
         tokio::select! {
             () = shutdown.cancelled() => return,

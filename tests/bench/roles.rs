@@ -48,7 +48,7 @@ pub fn gateway(worker: bool) {
         announce(&address.to_string());
         // After the address, which stands in the same output.
         telemetry::init(config.log_format.into(), &config.log_filter).expect("logging starts");
-        gateway.serve(listener, stop_on_signal()).await;
+        gateway.serve(listener, None, stop_on_signal()).await;
     });
 }
 

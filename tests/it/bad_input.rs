@@ -141,7 +141,7 @@ async fn each_wrong_parameter_is_named_with_its_code() {
         (&[("submit_type", "subscribe")], "parameter_invalid_value", "submit_type"),
         (&[("payment_method_types[]", "ideal")], "parameter_invalid_value", "payment_method_types[0]"),
         (
-            &[("payment_intent_data[capture_method]", "manual")],
+            &[("payment_intent_data[capture_method]", "later")],
             "parameter_invalid_value",
             "payment_intent_data[capture_method]",
         ),

@@ -1,6 +1,6 @@
 //! Checkout sessions over the API: made, read, changed, ended; what they cost and how long they live.
 
-use checkstand::ops::payments;
+use checkstand::ops::doubts;
 use checkstand::providers::simulator_faults::{Fault, Times};
 use serde_json::{Value, json};
 
@@ -359,7 +359,7 @@ async fn only_an_open_session_can_be_expired_and_its_url_goes_with_it() {
     expire(&doubtful).await.refused_with(400, "session_processing", "");
     simulator.calm();
     world.advance(chrono::Duration::hours(1));
-    payments::look_up_doubts(world.app()).await.expect("the simulator answers");
+    doubts::settle_due(world.app()).await.expect("the simulator answers");
     let settled = merchant.read(&doubtful).await;
     assert_eq!(settled["payment_status"], "paid", "{settled}");
     world.end().await;

@@ -223,7 +223,9 @@ async fn a_payment_declined_after_the_deadline_expires_the_session() {
     assert_eq!(merchant.read(&session).await["state"], "expired");
     assert_eq!(world.count("select count(*) from simulator.charge where state = 'captured'").await, 0);
     let kinds = kinds_of(&world, &session).await;
-    let ends: Vec<&str> = kinds.iter().map(|kind| kind.strip_prefix("checkout.session.").unwrap()).collect();
-    assert_eq!(ends, ["created", "opened", "payment_failed", "expired"]);
+    let lives: Vec<&str> = kinds.iter().filter_map(|kind| kind.strip_prefix("checkout.session.")).collect();
+    assert_eq!(lives, ["created", "opened", "payment_failed", "expired"]);
+    let payments: Vec<&str> = kinds.iter().filter_map(|kind| kind.strip_prefix("payment_intent.")).collect();
+    assert_eq!(payments, ["created", "payment_failed", "canceled"]);
     world.end().await;
 }

@@ -115,6 +115,8 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
     let session = merchant.session().await;
     world.payer().pay(&session, crate::payer::GOOD_CARD).await.says("Payment complete");
     let payment = merchant.read(&session).await["payment_intent"].as_str().expect("a payment").to_owned();
+    let charges = merchant.get(&format!("/v1/charges?payment_intent={payment}")).await.ok();
+    let refund = merchant.post("/v1/refunds", &[("payment_intent", &payment), ("amount", "1")]).await.ok();
     let open = merchant.session().await;
     let hook = [("url", "https://shop.example/hooks"), ("enabled_events[]", "*")];
     let endpoint = merchant.post("/v1/webhook_endpoints", &hook).await.ok();
@@ -123,6 +125,8 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
     vec![
         ("/v1/checkout/sessions/", id(&open)),
         ("/v1/payment_intents/", payment),
+        ("/v1/charges/", id(&charges["data"][0])),
+        ("/v1/refunds/", id(&refund)),
         ("/v1/webhook_endpoints/", id(&endpoint)),
         ("/v1/events/", id(&event)),
         ("/v1/redirect_urls/", id(&redirect)),
@@ -156,7 +160,7 @@ async fn nothing_of_one_merchant_is_shown_to_or_touched_by_another_or_by_the_oth
         }
         walked += 1;
     }
-    assert!(walked >= 12, "{walked}");
+    assert!(walked >= 19, "{walked}");
     assert_eq!(world.rows().await, rows);
     for (kind, id) in &belongings {
         owner.get(&format!("{kind}{id}")).await.ok();

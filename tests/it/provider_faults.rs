@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use checkstand::domain::id::ChargeId;
 use checkstand::ops::payments;
-use checkstand::providers::Report;
 use checkstand::providers::simulator_faults::{Fault, Times};
+use checkstand::providers::{Facts, Report};
 use chrono::Duration;
 use serde_json::Value;
 
@@ -255,10 +255,14 @@ async fn late_news_changes_nothing_that_is_settled() {
     let id = story.session["id"].as_str().expect("an id");
     let charge = ChargeId::from_stored(story.world.text("select id from charge where session_id = $1", id).await);
     for report in [
-        Report::Declined { reason: checkstand::domain::decline::DeclineReason::GenericDecline, reference: None },
+        Report::Declined {
+            reason: checkstand::domain::decline::DeclineReason::GenericDecline,
+            reference: None,
+            facts: Facts::default(),
+        },
         Report::Unknown { detail: "late".to_owned() },
         Report::Pending { reference: None },
-        Report::Succeeded { reference: "sim_again".to_owned() },
+        Report::Succeeded { reference: "sim_again".to_owned(), facts: Facts::default() },
     ] {
         payments::settle(story.world.app(), &charge, report).await.expect("is heard");
     }
@@ -273,9 +277,13 @@ async fn money_that_is_reported_for_a_charge_settled_otherwise_is_given_back() {
     let id = story.session["id"].as_str().expect("an id");
     let charge = ChargeId::from_stored(story.world.text("select id from charge where session_id = $1", id).await);
     // A company that first says no and then yes.
-    let no = Report::Declined { reason: checkstand::domain::decline::DeclineReason::GenericDecline, reference: None };
+    let no = Report::Declined {
+        reason: checkstand::domain::decline::DeclineReason::GenericDecline,
+        reference: None,
+        facts: Facts::default(),
+    };
     payments::settle(story.world.app(), &charge, no).await.expect("is heard");
-    let yes = Report::Succeeded { reference: "sim_late".to_owned() };
+    let yes = Report::Succeeded { reference: "sim_late".to_owned(), facts: Facts::default() };
     payments::settle(story.world.app(), &charge, yes).await.expect("is heard");
     assert_eq!(story.world.count(CAPTURED).await, 0);
     assert_eq!(story.world.count("select count(*) from simulator.charge where state = 'void'").await, 1);
@@ -322,7 +330,7 @@ async fn a_success_heard_of_while_its_charge_is_being_voided_completes_nothing()
     let id = session["id"].as_str().expect("an id");
     let charge = world.text("select id from charge where session_id = $1", id).await;
     let charge = ChargeId::parse(&charge).expect("an id");
-    let late = Report::Succeeded { reference: "sim_crossed".to_owned() };
+    let late = Report::Succeeded { reference: "sim_crossed".to_owned(), facts: Facts::default() };
     payments::settle(world.app(), &charge, late).await.expect("it is heard");
     assert_eq!(merchant.read(&session).await["state"], "processing");
 

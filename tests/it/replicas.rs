@@ -74,7 +74,10 @@ async fn events_of_a_gateway_without_a_worker_are_delivered_by_another() {
         receiver.believes(&delivery, world.app().clock.now());
     }
     world.count_becomes("select count(*) from delivery", 0).await;
-    assert_eq!(receiver.deliveries().len(), 3);
+    assert_eq!(
+        i64::try_from(receiver.deliveries().len()).expect("few"),
+        world.count("select count(*) from event").await
+    );
     world.end().await;
 }
 

@@ -193,7 +193,9 @@ async fn what_is_kept_of_a_card_is_what_may_be_kept() {
     assert_ne!(fingerprints[0], fingerprints[2]);
     let columns = "select count(*) from information_schema.columns
          where table_schema not in ('pg_catalog', 'information_schema')
-           and column_name ~ '(^|_)(cvc|cvv|csc|pan|number|track)($|_)'";
+           and column_name ~ '(^|_)(cvc|cvv|csc|pan|number|track)($|_)'
+           -- The bank's judgement of the code, not the code.
+           and column_name <> 'check_cvc'";
     assert_eq!(world.count(columns).await, 0);
     world.end().await;
 }

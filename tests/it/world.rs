@@ -13,10 +13,11 @@ use checkstand::app::App;
 use checkstand::config::Config;
 use checkstand::dev::postgres::{EmbeddedOptions, EmbeddedPostgres, Purpose, disposable_data_dir, remove_data_at_exit};
 use checkstand::domain::api_key::SecretKey;
+use checkstand::domain::card::{CardCvc, CardExpiry, CardNumber};
 use checkstand::gateway::{Gateway, Roles, bind};
 use checkstand::ops::merchants::{self, NewKey, NewMerchant};
 use checkstand::providers::simulator_faults::SimulatorBehaviour;
-use checkstand::server;
+use checkstand::vault::EnteredCard;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -91,6 +92,19 @@ where
             }
             assert!(Instant::now() < deadline, "{caller}: waited for {what}");
         }
+    }
+}
+
+/// A card as the form hands it over, with a fitting security code and a date to come.
+pub fn entered_card(digits: &str) -> EnteredCard {
+    let number = CardNumber::parse(digits).expect(digits);
+    let cvc = if digits.len() == 15 { "1234" } else { "123" };
+    let today = chrono::NaiveDate::from_ymd_opt(2026, 1, 1).expect("a real date");
+    EnteredCard {
+        cvc: CardCvc::parse(cvc, number.brand()).expect("a fitting code"),
+        number,
+        expiry: CardExpiry::parse("12 / 49", today).expect("a date to come"),
+        holder_name: None,
     }
 }
 
@@ -171,7 +185,9 @@ impl World {
 
     pub async fn add_replica_with(&mut self, worker: bool) {
         let (listener, address) = bind("127.0.0.1:0").await.expect("a free port");
+        let (bank, bank_address) = bind("127.0.0.1:0").await.expect("another");
         let mut variables = vec![
+            ("CHECKSTAND_SIMULATOR_BANK_LISTEN".to_owned(), bank_address.to_string()),
             ("CHECKSTAND_LISTEN".to_owned(), address.to_string()),
             ("DATABASE_URL".to_owned(), self.database_url().await),
             ("CHECKSTAND_SECRET_KEYS".to_owned(), self.secret_key.clone()),
@@ -183,15 +199,13 @@ impl World {
         }
         let mut config = Config::read(None, variables).expect("the settings are fine");
         config.receipts = true;
-        let limits = config.server_limits();
         let gateway = Gateway::open(config, Roles { worker }).await.expect("the gateway starts");
         let app = Arc::clone(&gateway.app);
         let simulator = gateway.simulator.clone();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move {
-            server::serve(listener, gateway.router(), limits, stop).await;
-            gateway.stop().await;
+            gateway.serve(listener, Some(bank), stop).await;
         });
         let base = format!("http://{address}");
         self.replicas.push(Replica { base, app, simulator, shutdown, serving: Some(serving) });

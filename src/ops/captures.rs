@@ -1,0 +1,218 @@
+//! Taking reserved money later, or letting it go.
+//!
+//! The rule: what was asked for is written down before the provider is asked and repeated by the
+//! sweep until it has answered, so a capture that was answered by silence still becomes known. One
+//! thing at a time may be under way with one charge.
+
+use chrono::{DateTime, Utc};
+
+use super::payments::{booking, find, lock, provider_of};
+use super::replay::{Answer, Write};
+use super::{Announcements, Caller};
+use crate::app::App;
+use crate::domain::ledger::Movement;
+use crate::domain::money::Money;
+use crate::domain::payment::{Cancellation, Charge, ChargeState, LOOK_UP_AFTER, Payment, PaymentStatus, UnderWay};
+use crate::domain::refusal::Refusal;
+use crate::domain::session::Session;
+use crate::error::{Error, Result};
+use crate::providers::{CHARGE_TIMEOUT, CaptureReport, Reversal};
+use crate::store::{self, Connection};
+use crate::wire::Expand;
+use crate::wire::event::EventRequest;
+use crate::wire::payment_intent::PaymentIntent;
+
+/// A payment with its session and newest charge, locked in that order.
+struct Locked {
+    session: Session,
+    payment: Payment,
+    charge: Option<Charge>,
+}
+
+async fn lock_all(connection: &mut Connection, known: &Payment) -> Result<Locked> {
+    let absent = || Error::not_found("payment_intent", known.id.as_str());
+    let session = lock(connection, &known.session_id).await?;
+    let payment = store::payments::lock_payment(connection, &known.id).await?.ok_or_else(absent)?;
+    let charge = store::payments::latest_charge(&mut *connection, &known.session_id).await?;
+    Ok(Locked { session, payment, charge })
+}
+
+fn render(payment: &Payment, charge: Option<&Charge>, expand: &Expand) -> Answer {
+    Answer::new(&PaymentIntent::new(payment, charge, expand.wants("latest_charge")))
+}
+
+/// Changes a payment's own notes.
+///
+/// # Errors
+/// `NotFound`, those of `change`, and of the idempotency key.
+pub async fn update(
+    app: &App,
+    write: &Write,
+    id: &str,
+    expand: &Expand,
+    change: impl FnOnce(&mut Payment) -> Result<()>,
+) -> Result<Answer> {
+    let known = find(app, &write.caller, id).await?;
+    write
+        .once(app, async |connection, _| {
+            let Locked { mut payment, charge, .. } = lock_all(connection, &known).await?;
+            change(&mut payment)?;
+            store::payments::save_payment(connection, &payment).await?;
+            Ok((render(&payment, charge.as_ref(), expand), Vec::new()))
+        })
+        .await
+}
+
+/// Takes reserved money: all of it, or `amount`, and lets the rest go.
+///
+/// # Errors
+/// `NotFound`, `Refused`, `Unavailable` when the provider's answer is not known yet (the capture goes on by
+/// itself), and those of the idempotency key.
+pub async fn capture(app: &App, write: &Write, id: &str, amount: Option<i64>, expand: &Expand) -> Result<Answer> {
+    let known = find(app, &write.caller, id).await?;
+    let mut under_way = None;
+    let answer = write
+        .once(app, async |connection, now| {
+            let Locked { payment, charge, .. } = lock_all(connection, &known).await?;
+            let charge = charge.ok_or(Refusal::PaymentUnexpectedState(payment.status))?;
+            let amount = charge.capture(payment.status, amount)?;
+            let charge = Charge { under_way: Some(UnderWay::Capture { amount }), ..charge };
+            store::payments::save_charge(connection, &charge, Some(now + LOOK_UP_AFTER), now).await?;
+            under_way = Some((charge.clone(), amount));
+            Ok((render(&payment, Some(&charge), expand), Vec::new()))
+        })
+        .await?;
+    let Some((charge, amount)) = under_way else { return Ok(answer) };
+    repeat_capture(app, &charge, amount).await?;
+    finish(app, write, &known, expand).await
+}
+
+/// Gives up a payment that holds reserved money; that of an open session is its session's to decide.
+///
+/// # Errors
+/// `NotFound`, `Refused`, and those of the idempotency key.
+pub async fn cancel(app: &App, write: &Write, id: &str, reason: Option<String>, expand: &Expand) -> Result<Answer> {
+    let known = find(app, &write.caller, id).await?;
+    let mut under_way = None;
+    let answer = write
+        .once(app, async |connection, now| {
+            let Locked { session, payment, charge } = lock_all(connection, &known).await?;
+            if session.state.ended_at().is_none() {
+                return Err(Refusal::PaymentOfOpenSession.into());
+            }
+            let charge = charge.ok_or(Refusal::PaymentUnexpectedState(payment.status))?;
+            charge.void(payment.status)?;
+            let charge = Charge { under_way: Some(UnderWay::Void), ..charge };
+            store::payments::save_charge(connection, &charge, Some(now + LOOK_UP_AFTER), now).await?;
+            store::payments::note_cancellation_reason(connection, &payment.id, reason.as_deref()).await?;
+            under_way = Some(charge.clone());
+            Ok((render(&payment, Some(&charge), expand), Vec::new()))
+        })
+        .await?;
+    let Some(charge) = under_way else { return Ok(answer) };
+    repeat_void(app, &charge).await?;
+    finish(app, write, &known, expand).await
+}
+
+/// The answer after the provider's: the payment as it is now, which also becomes the kept answer.
+async fn finish(app: &App, write: &Write, known: &Payment, expand: &Expand) -> Result<Answer> {
+    let caller: &Caller = &write.caller;
+    let pool = app.store.pool();
+    let payment = store::payments::find_payment(pool, &caller.merchant_id, caller.livemode, &known.id)
+        .await?
+        .ok_or_else(|| Error::not_found("payment_intent", known.id.as_str()))?;
+    let charge = store::payments::latest_charge(pool, &payment.session_id).await?;
+    let answer = render(&payment, charge.as_ref(), expand);
+    write.keep_instead(app, &answer).await?;
+    Ok(answer)
+}
+
+/// Asks the provider to capture, as often as it takes, and books what it says.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn repeat_capture(app: &App, charge: &Charge, amount: i64) -> Result<()> {
+    let provider = provider_of(app, charge)?;
+    let money = Money { minor: amount, currency: charge.total.currency };
+    let report = match tokio::time::timeout(CHARGE_TIMEOUT, provider.capture(charge.id.as_str(), money)).await {
+        Ok(report) => report,
+        Err(_) => CaptureReport::Unknown { detail: "no answer within the time for a capture".to_owned() },
+    };
+    let settled = match report {
+        CaptureReport::Captured { .. } => Settled::Captured { amount },
+        CaptureReport::Refused { detail } => {
+            tracing::warn!(charge = %charge.id, provider = charge.provider, detail, "the provider refused a capture for good; the reservation is gone");
+            Settled::Gone
+        }
+        CaptureReport::Unknown { detail } => {
+            tracing::warn!(charge = %charge.id, provider = charge.provider, detail, "the outcome of a capture is unknown; it will be repeated");
+            return Ok(());
+        }
+    };
+    settle(app, charge, settled).await
+}
+
+/// Asks the provider to let reserved money go, as often as it takes, and books what it says.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn repeat_void(app: &App, charge: &Charge) -> Result<()> {
+    match provider_of(app, charge)?.void(charge.id.as_str()).await {
+        Reversal::Done { .. } | Reversal::NothingToReverse => settle(app, charge, Settled::Gone).await,
+        Reversal::Unknown { detail } => {
+            tracing::warn!(charge = %charge.id, provider = charge.provider, detail, "the outcome of a void is unknown; it will be repeated");
+            Ok(())
+        }
+    }
+}
+
+enum Settled {
+    Captured { amount: i64 },
+    Gone,
+}
+
+async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
+    let now: DateTime<Utc> = app.clock.now();
+    let absent = || Error::not_found("charge", known.id.as_str());
+    let mut transaction = app.store.begin().await?;
+    let mut session = lock(&mut transaction, &known.session_id).await?;
+    let mut payment = store::payments::lock_payment(&mut transaction, &known.payment_id).await?.ok_or_else(absent)?;
+    let charge = store::payments::lock_charge(&mut transaction, &known.id).await?.ok_or_else(absent)?;
+    if charge.under_way.is_none() {
+        return Ok(());
+    }
+    let request = EventRequest::default();
+    let mut announcements = Announcements::new(&request, now);
+    let reserved = charge.total.minor;
+    let mut charge = Charge { under_way: None, ..charge };
+    match settled {
+        Settled::Captured { amount } => {
+            charge.state = ChargeState::Succeeded;
+            charge.amount_captured = amount;
+            payment.status = PaymentStatus::Succeeded;
+            payment.amount_received = amount;
+            session.paid_at = Some(now);
+            let movement = Movement::Captured { authorized: reserved, amount };
+            store::ledger::book(&mut transaction, &booking(&charge, now), movement).await?;
+            announcements.charge(&mut session, "charge.captured", &charge);
+            announcements.payment(&mut session, "payment_intent.succeeded", &payment, Some(&charge));
+        }
+        Settled::Gone => {
+            charge.state = ChargeState::Reversed;
+            let reason = store::payments::cancellation_reason(&mut transaction, &payment.id).await?;
+            payment.status = PaymentStatus::Canceled;
+            payment.cancellation = Some(Cancellation { reason, at: now });
+            store::ledger::book(&mut transaction, &booking(&charge, now), Movement::Voided { amount: reserved })
+                .await?;
+            announcements.charge(&mut session, "charge.updated", &charge);
+            announcements.payment(&mut session, "payment_intent.canceled", &payment, Some(&charge));
+        }
+    }
+    store::sessions::save(&mut transaction, &[&session]).await?;
+    store::payments::save_payment(&mut transaction, &payment).await?;
+    store::payments::save_charge(&mut transaction, &charge, None, now).await?;
+    let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;
+    app.store.commit(transaction).await?;
+    app.hand_over(outgoing);
+    Ok(())
+}

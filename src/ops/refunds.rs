@@ -1,0 +1,229 @@
+//! Giving money back.
+//!
+//! The rule: a refund is written down under its charge's lock before the provider is asked, and what
+//! is pending counts as gone, so that no race gives back more than was taken. The refund's id is the
+//! provider's idempotency key: a refund without an answer is repeated until it has one.
+
+use super::Announcements;
+use super::Caller;
+use super::payments::{booking, find as find_payment, lock, provider_of};
+use super::replay::{Answer, Write};
+use crate::app::App;
+use crate::domain::id::{ChargeId, RefundId};
+use crate::domain::ledger::Movement;
+use crate::domain::money::Money;
+use crate::domain::payment::{Charge, LOOK_UP_AFTER, Refund, RefundState};
+use crate::domain::refusal::Refusal;
+use crate::domain::session::Metadata;
+use crate::error::{Error, Result};
+use crate::providers::{CHARGE_TIMEOUT, RefundRequest, Reversal};
+use crate::store::refunds::Filter;
+use crate::store::{self, Page};
+use crate::wire::event::EventRequest;
+use crate::wire::{self, List};
+
+/// What is to be given back.
+#[derive(Debug)]
+pub struct NewRefund {
+    /// The charge, or the payment whose successful charge it is.
+    pub of: RefundOf,
+    /// Minor units; everything that is left unless given.
+    pub amount: Option<i64>,
+    /// One of Stripe's reasons.
+    pub reason: Option<String>,
+    /// The merchant's own data.
+    pub metadata: Metadata,
+}
+
+/// What a refund is of.
+#[derive(Debug)]
+pub enum RefundOf {
+    /// A charge.
+    Charge(String),
+    /// A payment.
+    Payment(String),
+}
+
+async fn charge_of(app: &App, caller: &Caller, of: &RefundOf) -> Result<Charge> {
+    let pool = app.store.pool();
+    match of {
+        RefundOf::Charge(id) => {
+            let absent = || Error::not_found("charge", id);
+            let parsed = ChargeId::parse(id).ok_or_else(absent)?;
+            store::payments::find_merchants_charge(pool, &caller.merchant_id, caller.livemode, &parsed)
+                .await?
+                .ok_or_else(absent)
+        }
+        RefundOf::Payment(id) => {
+            let payment = find_payment(app, caller, id).await?;
+            store::payments::latest_charge(pool, &payment.session_id)
+                .await?
+                .ok_or_else(|| Refusal::ChargeNotRefundable.into())
+        }
+    }
+}
+
+/// Gives money back.
+///
+/// # Errors
+/// `NotFound`, `Refused` for more than is left, and those of the idempotency key. A provider that does not
+/// answer is not an error: the refund stays pending and goes on by itself.
+pub async fn create(app: &App, write: &Write, new: NewRefund) -> Result<Answer> {
+    let known = charge_of(app, &write.caller, &new.of).await?;
+    let mut made = None;
+    let answer = write
+        .once(app, async |connection, now| {
+            let mut session = lock(connection, &known.session_id).await?;
+            let absent = || Error::not_found("charge", known.id.as_str());
+            let charge = store::payments::lock_charge(connection, &known.id).await?.ok_or_else(absent)?;
+            let pending = store::refunds::pending_minor(connection, &charge.id).await?;
+            let amount = charge.refund(new.amount, pending)?;
+            let refund = Refund {
+                id: RefundId::generate(now),
+                merchant_id: charge.merchant_id.clone(),
+                livemode: charge.livemode,
+                charge_id: charge.id.clone(),
+                payment_id: charge.payment_id.clone(),
+                total: Money { minor: amount, currency: charge.total.currency },
+                reason: new.reason,
+                metadata: new.metadata,
+                state: RefundState::Pending,
+                provider_reference: None,
+                created_at: now,
+                look_ups: 0,
+            };
+            store::refunds::insert(connection, &refund, now + LOOK_UP_AFTER).await?;
+            let cause = write.cause();
+            let mut announcements = Announcements::new(&cause, now);
+            let object = wire::refund::Refund::new(&refund);
+            announcements.object(&mut session, "refund.created", refund.id.as_str(), &object);
+            store::sessions::save(connection, &[&session]).await?;
+            let outgoing = store::outbox::append(connection, &announcements.into_events(), &app.lease(now)).await?;
+            let answer = Answer::new(&object);
+            made = Some(refund);
+            Ok((answer, outgoing))
+        })
+        .await?;
+    let Some(refund) = made else { return Ok(answer) };
+    repeat(app, &refund).await?;
+    let now = retrieve_row(app, &write.caller, refund.id.as_str()).await?;
+    let answer = Answer::new(&wire::refund::Refund::new(&now));
+    write.keep_instead(app, &answer).await?;
+    Ok(answer)
+}
+
+/// Asks the provider to give the money back, as often as it takes, and books what it says.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn repeat(app: &App, refund: &Refund) -> Result<()> {
+    let charge = store::payments::find_charge(app.store.pool(), &refund.charge_id)
+        .await?
+        .ok_or_else(|| Error::not_found("charge", refund.charge_id.as_str()))?;
+    let provider = provider_of(app, &charge)?;
+    let request =
+        RefundRequest { refund_id: refund.id.to_string(), charge_id: charge.id.to_string(), money: refund.total };
+    let answer = match tokio::time::timeout(CHARGE_TIMEOUT, provider.refund(request)).await {
+        Ok(answer) => answer,
+        Err(_) => Reversal::Unknown { detail: "no answer within the time for a refund".to_owned() },
+    };
+    let (state, reference) = match answer {
+        Reversal::Done { reference } => (RefundState::Succeeded, Some(reference)),
+        Reversal::NothingToReverse => (RefundState::Failed { reason: "unknown".to_owned() }, None),
+        Reversal::Unknown { detail } => {
+            tracing::warn!(refund = %refund.id, charge = %charge.id, provider = charge.provider, detail,
+                "the outcome of a refund is unknown; it will be repeated");
+            return Ok(());
+        }
+    };
+    settle(app, refund, state, reference).await
+}
+
+async fn settle(app: &App, known: &Refund, state: RefundState, reference: Option<String>) -> Result<()> {
+    let now = app.clock.now();
+    let absent = || Error::not_found("refund", known.id.as_str());
+    let session_id =
+        store::payments::find_charge(app.store.pool(), &known.charge_id).await?.ok_or_else(absent)?.session_id;
+    let mut transaction = app.store.begin().await?;
+    let mut session = lock(&mut transaction, &session_id).await?;
+    let mut charge = store::payments::lock_charge(&mut transaction, &known.charge_id).await?.ok_or_else(absent)?;
+    let mut refund = store::refunds::lock(&mut transaction, &known.id).await?.ok_or_else(absent)?;
+    if refund.state != RefundState::Pending {
+        return Ok(());
+    }
+    refund.state = state;
+    refund.provider_reference = reference;
+    let request = EventRequest::default();
+    let mut announcements = Announcements::new(&request, now);
+    let object = wire::refund::Refund::new(&refund);
+    if refund.state == RefundState::Succeeded {
+        charge.amount_refunded = charge
+            .amount_refunded
+            .checked_add(refund.total.minor)
+            .filter(|refunded| *refunded <= charge.amount_captured)
+            .ok_or_else(|| Error::Internal(format!("refund {} exceeds what charge {} took", refund.id, charge.id)))?;
+        let mut entry = booking(&charge, now);
+        entry.object_id = refund.id.as_str();
+        store::ledger::book(&mut transaction, &entry, Movement::Refunded { amount: refund.total.minor }).await?;
+        announcements.object(&mut session, "refund.updated", refund.id.as_str(), &object);
+        announcements.charge(&mut session, "charge.refunded", &charge);
+        store::payments::save_charge(&mut transaction, &charge, None, now).await?;
+    } else {
+        announcements.object(&mut session, "refund.failed", refund.id.as_str(), &object);
+    }
+    store::refunds::save(&mut transaction, &refund, now).await?;
+    store::sessions::save(&mut transaction, &[&session]).await?;
+    let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;
+    app.store.commit(transaction).await?;
+    app.hand_over(outgoing);
+    Ok(())
+}
+
+async fn retrieve_row(app: &App, caller: &Caller, id: &str) -> Result<Refund> {
+    let absent = || Error::not_found("refund", id);
+    let parsed = RefundId::parse(id).ok_or_else(absent)?;
+    store::refunds::find(app.store.pool(), &caller.merchant_id, caller.livemode, &parsed).await?.ok_or_else(absent)
+}
+
+/// A merchant's refund as JSON.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<wire::refund::Refund> {
+    Ok(wire::refund::Refund::new(&retrieve_row(app, caller, id).await?))
+}
+
+/// A page of a merchant's refunds.
+///
+/// # Errors
+/// The database's.
+pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page) -> Result<List<wire::refund::Refund>> {
+    let pool = app.store.pool();
+    let mut rows = store::refunds::list(pool, &caller.merchant_id, caller.livemode, filter, page).await?;
+    let has_more = page.cut(&mut rows);
+    Ok(List::new("/v1/refunds", rows.iter().map(wire::refund::Refund::new).collect(), has_more))
+}
+
+/// Changes a refund's metadata.
+///
+/// # Errors
+/// `NotFound`, those of `change`, and of the idempotency key.
+pub async fn update(
+    app: &App,
+    write: &Write,
+    id: &str,
+    change: impl FnOnce(&mut Metadata) -> Result<()>,
+) -> Result<Answer> {
+    let known = retrieve_row(app, &write.caller, id).await?;
+    write
+        .once(app, async |connection, now| {
+            let absent = || Error::not_found("refund", known.id.as_str());
+            let charge = store::payments::lock_charge(connection, &known.charge_id).await?.ok_or_else(absent)?;
+            let mut refund = store::refunds::lock(connection, &known.id).await?.ok_or_else(absent)?;
+            debug_assert_eq!(charge.id, refund.charge_id);
+            change(&mut refund.metadata)?;
+            store::refunds::save(connection, &refund, now).await?;
+            Ok((Answer::new(&wire::refund::Refund::new(&refund)), Vec::new()))
+        })
+        .await
+}

@@ -1,0 +1,366 @@
+//! What every provider must keep to, whoever is behind it: one suite, run here for the simulator.
+//!
+//! A further provider implements [`Surroundings`] (a fresh card, a lost answer, a payer at his bank)
+//! and calls [`suite`]. Each rule is checked on charges of its own; what a provider says that it
+//! cannot do is not asked of it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use checkstand::domain::decline::DeclineReason;
+use checkstand::domain::money::{Currency, Money};
+use checkstand::providers::simulator::Simulator;
+use checkstand::providers::simulator_acs;
+use checkstand::providers::simulator_faults::{Fault, SimulatorBehaviour, Times};
+use checkstand::providers::{
+    Authentication, AuthenticationFlow, AuthenticationResult, Capture, CaptureReport, ChargeRequest, LookUp, Provider,
+    RefundRequest, Report, Reversal,
+};
+use checkstand::vault::VaultToken;
+use rand::distr::{Alphanumeric, SampleString};
+use reqwest::StatusCode;
+
+use crate::merchant::http_client;
+use crate::world::{World, entered_card};
+
+/// The amount that the suite plays with, in cents.
+const AMOUNT: i64 = 2_500;
+
+/// Calls of one kind at the same moment.
+const RACERS: usize = 8;
+
+/// The cards that a provider publishes for these outcomes, digits only.
+pub struct ConformanceCards {
+    pub pays: &'static str,
+    pub declined: (&'static str, DeclineReason),
+    /// Pays once its bank knows the payer.
+    pub challenged: Option<&'static str>,
+}
+
+/// What the suite needs beside the provider.
+#[async_trait]
+pub trait Surroundings: Send + Sync {
+    /// Puts a card into the vault that the provider takes cards from.
+    fn keep(&self, number: &str) -> VaultToken;
+
+    /// Sees to it that the next charge is made and its answer lost; `false` where that cannot be done.
+    fn lose_next_answer(&self) -> bool;
+
+    /// Is the payer at his bank.
+    async fn answer_challenge(&self, redirect_url: &str, approve: bool);
+}
+
+/// Every rule, one after the other.
+pub async fn suite(provider: &dyn Provider, around: &dyn Surroundings, cards: &ConformanceCards) {
+    let bench = Bench { provider, around, cards };
+    bench.the_same_id_charges_once().await;
+    bench.a_decline_is_final_and_known_afterwards().await;
+    bench.strangers_are_not_found().await;
+    bench.a_lost_answer_is_found_by_looking_it_up().await;
+    bench.a_void_gives_everything_back_and_may_be_repeated().await;
+    bench.refunds_happen_once_and_never_exceed_the_charge().await;
+    let can = provider.capabilities();
+    if can.void_in_advance {
+        bench.a_void_in_advance_keeps_the_charge_from_happening().await;
+    }
+    if can.manual_capture {
+        bench.a_capture_takes_once_what_was_reserved().await;
+        bench.a_capture_of_too_much_or_after_a_void_is_refused().await;
+        bench.racing_captures_take_one_amount().await;
+    }
+    if let (true, Some(card)) = (can.three_d_secure, cards.challenged) {
+        bench.an_approved_challenge_pays(card).await;
+        bench.a_failed_challenge_is_a_decline(card).await;
+        bench.a_void_ends_an_open_challenge(card).await;
+        if can.manual_capture {
+            bench.an_approved_challenge_only_reserves_what_is_captured_by_hand(card).await;
+        }
+    }
+}
+
+struct Bench<'a> {
+    provider: &'a dyn Provider,
+    around: &'a dyn Surroundings,
+    cards: &'a ConformanceCards,
+}
+
+fn money(minor: i64) -> Money {
+    Money { minor, currency: Currency::parse("eur").expect("a known currency") }
+}
+
+fn new_id(prefix: &str) -> String {
+    format!("{prefix}_{}", Alphanumeric.sample_string(&mut rand::rng(), 24))
+}
+
+fn reference(report: &Report) -> &str {
+    match report {
+        Report::Succeeded { reference, .. } | Report::Authorized { reference, .. } => reference,
+        other => panic!("no money was granted: {other:?}"),
+    }
+}
+
+impl Bench<'_> {
+    fn request(&self, charge_id: &str, number: &str) -> ChargeRequest {
+        ChargeRequest {
+            charge_id: charge_id.to_owned(),
+            money: money(AMOUNT),
+            token: self.around.keep(number),
+            description: Some("Beans".to_owned()),
+            livemode: false,
+            capture: Capture::Automatic,
+            authentication: Authentication::WhenRequired,
+            return_url: "http://127.0.0.1:9/3ds/abc".to_owned(),
+            statement_descriptor: Some("CORNER COFFEE".to_owned()),
+        }
+    }
+
+    async fn paid(&self) -> String {
+        let id = new_id("ch");
+        let report = self.provider.charge(self.request(&id, self.cards.pays)).await;
+        assert!(matches!(report, Report::Succeeded { .. }), "{report:?}");
+        id
+    }
+
+    async fn authorized(&self) -> String {
+        let id = new_id("ch");
+        let request = ChargeRequest { capture: Capture::Manual, ..self.request(&id, self.cards.pays) };
+        let report = self.provider.charge(request).await;
+        assert!(matches!(report, Report::Authorized { .. }), "{report:?}");
+        id
+    }
+
+    async fn found(&self, id: &str) -> Report {
+        match self.provider.look_up(id).await {
+            LookUp::Found(report) => report,
+            other => panic!("{id} should be known: {other:?}"),
+        }
+    }
+
+    async fn refund(&self, refund_id: &str, charge_id: &str, minor: i64) -> Reversal {
+        let (refund_id, charge_id) = (refund_id.to_owned(), charge_id.to_owned());
+        self.provider.refund(RefundRequest { refund_id, charge_id, money: money(minor) }).await
+    }
+
+    async fn the_same_id_charges_once(&self) {
+        let id = new_id("ch");
+        let racing = (0..RACERS).map(|_| self.provider.charge(self.request(&id, self.cards.pays)));
+        let reports = futures_util::future::join_all(racing).await;
+        let again = self.provider.charge(self.request(&id, self.cards.pays)).await;
+        assert!(matches!(again, Report::Succeeded { .. }), "{again:?}");
+        assert!(reports.iter().all(|report| *report == again), "one id, several charges: {reports:?} {again:?}");
+        assert_eq!(self.found(&id).await, again);
+        // One charge, so one amount to give back.
+        assert!(matches!(self.refund(&new_id("re"), &id, AMOUNT).await, Reversal::Done { .. }));
+        assert_eq!(self.refund(&new_id("re"), &id, 1).await, Reversal::NothingToReverse);
+    }
+
+    async fn a_decline_is_final_and_known_afterwards(&self) {
+        let id = new_id("ch");
+        let (card, expected) = self.cards.declined;
+        let report = self.provider.charge(self.request(&id, card)).await;
+        assert!(matches!(report, Report::Declined { reason, .. } if reason == expected), "{report:?}");
+        assert_eq!(self.found(&id).await, report);
+        let again = self.provider.charge(self.request(&id, self.cards.pays)).await;
+        assert_eq!(again, report, "a declined id was charged with another card");
+        assert_eq!(self.refund(&new_id("re"), &id, 1).await, Reversal::NothingToReverse);
+    }
+
+    async fn strangers_are_not_found(&self) {
+        let id = new_id("ch");
+        assert_eq!(self.provider.look_up(&id).await, LookUp::NotFound);
+        assert_eq!(self.refund(&new_id("re"), &id, 1).await, Reversal::NothingToReverse);
+        assert_eq!(self.provider.look_up(&id).await, LookUp::NotFound, "a refund made a charge");
+    }
+
+    async fn a_lost_answer_is_found_by_looking_it_up(&self) {
+        if !self.around.lose_next_answer() {
+            return;
+        }
+        let id = new_id("ch");
+        let report = self.provider.charge(self.request(&id, self.cards.pays)).await;
+        assert!(matches!(report, Report::Unknown { .. }), "a lost answer is neither yes nor no: {report:?}");
+        let found = self.found(&id).await;
+        assert!(matches!(found, Report::Succeeded { .. }), "{found:?}");
+        let again = self.provider.charge(self.request(&id, self.cards.pays)).await;
+        assert_eq!(reference(&again), reference(&found), "charged twice");
+    }
+
+    async fn a_void_gives_everything_back_and_may_be_repeated(&self) {
+        let id = self.paid().await;
+        for _ in 0..2 {
+            let voided = self.provider.void(&id).await;
+            assert!(matches!(voided, Reversal::Done { .. }), "{voided:?}");
+        }
+        assert!(matches!(self.found(&id).await, Report::Reversed { .. }));
+        assert_eq!(self.refund(&new_id("re"), &id, 1).await, Reversal::NothingToReverse);
+    }
+
+    async fn a_void_in_advance_keeps_the_charge_from_happening(&self) {
+        let id = new_id("ch");
+        assert_eq!(self.provider.void(&id).await, Reversal::NothingToReverse);
+        let report = self.provider.charge(self.request(&id, self.cards.pays)).await;
+        assert!(matches!(report, Report::Reversed { .. }), "charged after its void: {report:?}");
+        assert_eq!(self.provider.void(&id).await, Reversal::NothingToReverse);
+    }
+
+    async fn refunds_happen_once_and_never_exceed_the_charge(&self) {
+        let id = self.paid().await;
+        let first = new_id("re");
+        let done = self.refund(&first, &id, 1_000).await;
+        assert!(matches!(done, Reversal::Done { .. }), "{done:?}");
+        assert_eq!(self.refund(&first, &id, 1_000).await, done, "the same refund again");
+        assert_eq!(self.refund(&new_id("re"), &id, AMOUNT - 999).await, Reversal::NothingToReverse);
+        // Fifteen hundred are left: three of these fit, whoever comes first.
+        let ids: Vec<String> = (0..RACERS).map(|_| new_id("re")).collect();
+        let racing = ids.iter().map(|refund_id| self.refund(refund_id, &id, 500));
+        let reversals = futures_util::future::join_all(racing).await;
+        let made = reversals.iter().filter(|reversal| matches!(reversal, Reversal::Done { .. })).count();
+        assert_eq!(made, 3, "{reversals:?}");
+        assert!(matches!(self.found(&id).await, Report::Reversed { .. }), "wholly refunded");
+    }
+
+    async fn a_capture_takes_once_what_was_reserved(&self) {
+        let id = self.authorized().await;
+        assert_eq!(self.refund(&new_id("re"), &id, 1).await, Reversal::NothingToReverse, "nothing is captured yet");
+        let captured = self.provider.capture(&id, money(1_500)).await;
+        assert!(matches!(captured, CaptureReport::Captured { .. }), "{captured:?}");
+        assert_eq!(self.provider.capture(&id, money(1_500)).await, captured, "the same capture again");
+        let more = self.provider.capture(&id, money(AMOUNT)).await;
+        assert!(matches!(more, CaptureReport::Refused { .. }), "a second amount was captured: {more:?}");
+        assert!(matches!(self.found(&id).await, Report::Succeeded { .. }));
+        assert_eq!(self.refund(&new_id("re"), &id, 1_501).await, Reversal::NothingToReverse, "more than captured");
+        assert!(matches!(self.refund(&new_id("re"), &id, 1_500).await, Reversal::Done { .. }));
+        assert_eq!(self.provider.capture(&id, money(1_500)).await, captured, "the same capture after its refund");
+    }
+
+    async fn a_capture_of_too_much_or_after_a_void_is_refused(&self) {
+        let id = self.authorized().await;
+        for minor in [AMOUNT + 1, 0, -1] {
+            let refused = self.provider.capture(&id, money(minor)).await;
+            assert!(matches!(refused, CaptureReport::Refused { .. }), "{minor}: {refused:?}");
+        }
+        assert!(matches!(self.found(&id).await, Report::Authorized { .. }));
+        assert!(matches!(self.provider.void(&id).await, Reversal::Done { .. }), "a reservation can be voided");
+        let refused = self.provider.capture(&id, money(AMOUNT)).await;
+        assert!(matches!(refused, CaptureReport::Refused { .. }), "captured after the void: {refused:?}");
+        assert!(matches!(self.found(&id).await, Report::Reversed { .. }));
+        let stranger = self.provider.capture(&new_id("ch"), money(AMOUNT)).await;
+        assert!(matches!(stranger, CaptureReport::Refused { .. }), "{stranger:?}");
+    }
+
+    async fn racing_captures_take_one_amount(&self) {
+        let id = self.authorized().await;
+        let amounts = (1..).map(|step| step * 100).take(RACERS);
+        let racing = amounts.map(|minor| self.provider.capture(&id, money(minor)));
+        let reports = futures_util::future::join_all(racing).await;
+        let captured = reports.iter().filter(|report| matches!(report, CaptureReport::Captured { .. })).count();
+        assert_eq!(captured, 1, "{reports:?}");
+    }
+
+    /// A charge whose payer is asked, and where.
+    async fn challenged(&self, card: &str, capture: Capture) -> (String, String) {
+        let id = new_id("ch");
+        let report = self.provider.charge(ChargeRequest { capture, ..self.request(&id, card) }).await;
+        let Report::RequiresAction { redirect_url, .. } = &report else {
+            panic!("the payer should be asked: {report:?}");
+        };
+        assert_eq!(self.found(&id).await, report, "the same question, as long as it is open");
+        (id, redirect_url.clone())
+    }
+
+    async fn an_approved_challenge_pays(&self, card: &str) {
+        let (id, url) = self.challenged(card, Capture::Automatic).await;
+        self.around.answer_challenge(&url, true).await;
+        let report = self.found(&id).await;
+        let Report::Succeeded { facts, .. } = &report else {
+            panic!("approved, yet not charged: {report:?}");
+        };
+        let ended = facts.three_d_secure.as_ref().expect("an authentication took place");
+        assert_eq!(ended.flow, Some(AuthenticationFlow::Challenge));
+        assert_eq!(ended.result, AuthenticationResult::Authenticated);
+        assert!(matches!(self.refund(&new_id("re"), &id, AMOUNT).await, Reversal::Done { .. }));
+    }
+
+    async fn an_approved_challenge_only_reserves_what_is_captured_by_hand(&self, card: &str) {
+        let (id, url) = self.challenged(card, Capture::Manual).await;
+        let early = self.provider.capture(&id, money(AMOUNT)).await;
+        assert!(matches!(early, CaptureReport::Refused { .. }), "captured before the payer answered: {early:?}");
+        self.around.answer_challenge(&url, true).await;
+        assert!(matches!(self.found(&id).await, Report::Authorized { .. }));
+        let captured = self.provider.capture(&id, money(AMOUNT)).await;
+        assert!(matches!(captured, CaptureReport::Captured { .. }), "{captured:?}");
+    }
+
+    async fn a_failed_challenge_is_a_decline(&self, card: &str) {
+        let (id, url) = self.challenged(card, Capture::Automatic).await;
+        self.around.answer_challenge(&url, false).await;
+        let report = self.found(&id).await;
+        assert!(
+            matches!(report, Report::Declined { reason: DeclineReason::AuthenticationFailed, .. }),
+            "refused by the payer: {report:?}"
+        );
+        assert_eq!(self.refund(&new_id("re"), &id, 1).await, Reversal::NothingToReverse);
+    }
+
+    async fn a_void_ends_an_open_challenge(&self, card: &str) {
+        let (id, url) = self.challenged(card, Capture::Automatic).await;
+        assert_eq!(self.provider.void(&id).await, Reversal::NothingToReverse, "nothing was taken yet");
+        self.around.answer_challenge(&url, true).await;
+        let report = self.found(&id).await;
+        assert!(matches!(report, Report::Reversed { .. }), "charged after its void: {report:?}");
+    }
+}
+
+/// The simulator with its bank's pages on an origin of their own.
+pub struct SimulatorWithBank {
+    pub world: World,
+    pub provider: Arc<Simulator>,
+    pub behaviour: SimulatorBehaviour,
+    pub bank: String,
+}
+
+impl SimulatorWithBank {
+    pub async fn start() -> Self {
+        let world = World::start().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let bank = format!("http://{}", listener.local_addr().expect("an address"));
+        let behaviour = SimulatorBehaviour::default();
+        let app = world.app();
+        let (pool, vault) = (app.store.pool().clone(), Arc::clone(&app.vault));
+        let provider = Arc::new(Simulator::new(pool, vault, behaviour.clone(), Some(bank.clone())));
+        let router = simulator_acs::router(Arc::clone(&provider));
+        tokio::spawn(async move { axum::serve(listener, router).await.expect("the bank serves") });
+        Self { world, provider, behaviour, bank }
+    }
+}
+
+#[async_trait]
+impl Surroundings for SimulatorWithBank {
+    fn keep(&self, number: &str) -> VaultToken {
+        self.world.app().vault.keep(entered_card(number)).token
+    }
+
+    fn lose_next_answer(&self) -> bool {
+        self.behaviour.set(Fault::FailAfter, Times::Next(1));
+        true
+    }
+
+    async fn answer_challenge(&self, redirect_url: &str, approve: bool) {
+        let body = if approve { "answer=approve" } else { "answer=fail" };
+        let response = http_client().post(redirect_url).body(body).send().await.expect("the bank answers");
+        let status = response.status();
+        assert!(matches!(status, StatusCode::SEE_OTHER | StatusCode::CONFLICT), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn the_simulator_keeps_to_what_every_provider_must() {
+    let simulator = SimulatorWithBank::start().await;
+    let cards = ConformanceCards {
+        pays: "4242424242424242",
+        declined: ("4000000000009995", DeclineReason::InsufficientFunds),
+        challenged: Some("4000000000003220"),
+    };
+    suite(&*simulator.provider, &simulator, &cards).await;
+    simulator.world.end().await;
+}

@@ -3,6 +3,7 @@
 //! The rule: every key stands in `config/default.toml` with its reason; an unknown key is refused
 //! with its name, in the file and in the environment alike; secrets have types that do not print.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use chrono::Duration;
@@ -188,7 +189,7 @@ impl Config {
     /// Where payers reach us.
     pub fn public_url(&self) -> String {
         if self.public_url.is_empty() {
-            format!("http://{}", self.listen)
+            format!("http://{}", reachable(&self.listen))
         } else {
             self.public_url.trim_end_matches('/').to_owned()
         }
@@ -202,7 +203,7 @@ impl Config {
         } else if self.simulator_bank_listen.is_empty() {
             None
         } else {
-            Some(format!("http://{}", self.simulator_bank_listen))
+            Some(format!("http://{}", reachable(&self.simulator_bank_listen)))
         }
     }
 
@@ -230,6 +231,14 @@ impl Config {
     }
 }
 
+/// Where a browser on this machine reaches an address that is listened on: "every address" is none to go to.
+pub(crate) fn reachable(listen: &str) -> String {
+    match listen.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_unspecified() => format!("127.0.0.1:{}", address.port()),
+        _ => listen.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +259,17 @@ mod tests {
         .expect("reads");
         assert_eq!(config.public_url(), "http://127.0.0.1:9");
         assert_eq!(config.secret_keys.len(), 2);
+    }
+
+    #[test]
+    fn a_gateway_that_listens_everywhere_is_reached_on_this_machine() {
+        for (listen, url) in [
+            ("0.0.0.0:4242", "http://127.0.0.1:4242"),
+            ("[::]:4242", "http://127.0.0.1:4242"),
+            ("10.0.0.7:80", "http://10.0.0.7:80"),
+        ] {
+            assert_eq!(read(&[("CHECKSTAND_LISTEN", listen)]).expect("reads").public_url(), url);
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct ApiError {
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: Option<&'static str>, message: String) -> Self {
         let doc_url = code.map(|code| format!("{ERRORS_PATH}#{code}"));
-        Self { status, body: Box::new(ErrorBody { kind, code, message, param: None, doc_url, request_id: None }) }
+        Self { status, body: Box::new(ErrorBody { kind, code, message, param: None, doc_url }) }
     }
 
     /// No such route.

@@ -124,10 +124,17 @@ fn list(output: Output, found: &List<CheckoutSession>) -> Result<(), Failure> {
 
 fn show(output: Output, session: &CheckoutSession) -> Result<(), Failure> {
     let payment = match &session.payment_intent {
-        Some(Expandable::Object(payment)) => payment.id.clone(),
-        Some(Expandable::Id(id)) => id.clone(),
-        None => String::new(),
+        Some(Expandable::Object(payment)) => Some(payment),
+        _ => None,
     };
+    let charge = payment.and_then(|payment| match &payment.latest_charge {
+        Some(Expandable::Object(charge)) => Some(format!("{} {}", charge.id, charge.status)),
+        _ => None,
+    });
+    let declined = payment.and_then(|payment| payment.last_payment_error.as_ref()).map(|error| {
+        let reason = error.decline_code.as_deref().unwrap_or(&error.code);
+        format!("{reason}: {}", error.message)
+    });
     let email = session.customer_details.as_ref().and_then(|details| details.email.clone());
     let mut text = fields(&[
         ("id", session.id.clone()),
@@ -135,7 +142,9 @@ fn show(output: Output, session: &CheckoutSession) -> Result<(), Failure> {
         ("state", session.state.to_owned()),
         ("status", session.status.to_owned()),
         ("amount", wire_money(session.amount_total, session.currency.as_deref())),
-        ("payment", payment),
+        ("payment", payment.map_or_else(String::new, |payment| format!("{} {}", payment.id, payment.status))),
+        ("last charge", charge.unwrap_or_default()),
+        ("declined", declined.unwrap_or_default()),
         ("e-mail", email.unwrap_or_default()),
         ("reference", session.client_reference_id.clone().unwrap_or_default()),
         ("created", unix_time(session.created)),

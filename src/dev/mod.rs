@@ -19,6 +19,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::postgres::{EmbeddedOptions, EmbeddedPostgres, Purpose, default_data_dir};
 use self::tools::ToolsOptions;
-use crate::config::Config;
+use crate::config::{Config, reachable};
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Roles, bind};
 use crate::server::{self, ServerLimits};
@@ -42,6 +43,9 @@ const DATABASE_SESSIONS_MAX: u32 = 100;
 
 /// Mails shown in the mailbox.
 const MAILS_SHOWN_MAX: i64 = 200;
+
+/// How often `dev` looks whether its database still runs.
+const DATABASE_LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
 
 /// How `checkstand dev` was called.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +77,7 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
     config.listen = address.to_string();
     let tools_listener = bind_tools(options.tools_listen.as_deref(), address.port()).await?;
     let tools_base = match tools_listener.local_addr() {
-        Ok(address) => format!("http://{address}"),
+        Ok(address) => format!("http://{}", reachable(&address.to_string())),
         Err(error) => return Err(Error::Internal(format!("no local address: {error}"))),
     };
 
@@ -120,7 +124,8 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
     print_welcome(&gateway.app.settings.public_url, &tools_base, &seeded.secret_key, &seeded.sample_url, &data_dir);
 
     let tools_task = tokio::spawn(server::serve(tools_listener, tools, ServerLimits::default(), shutdown.clone()));
-    gateway.serve(listener, Some(bank_listener), shutdown).await;
+    let serving = gateway.serve(listener, Some(bank_listener), shutdown.clone());
+    let embedded = serve_beside(embedded, serving, shutdown).await?;
     println!("Stopped; the data is kept.");
     if let Err(error) = tools_task.await {
         tracing::error!(%error, "the development tools ended badly");
@@ -129,6 +134,33 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
         run_blocking(move || embedded.stop()).await?;
     }
     Ok(())
+}
+
+/// Serves as long as the embedded server lives, and gives it back. Without its database the gateway would only
+/// answer 503 until somebody looked.
+async fn serve_beside(
+    mut embedded: Option<EmbeddedPostgres>,
+    serving: impl Future<Output = ()>,
+    shutdown: CancellationToken,
+) -> Result<Option<EmbeddedPostgres>> {
+    tokio::pin!(serving);
+    let mut looks = tokio::time::interval(DATABASE_LOOKED_AT_EVERY);
+    loop {
+        tokio::select! {
+            () = &mut serving => return Ok(embedded),
+            _ = looks.tick() => {}
+        }
+        if let Some(server) = embedded.as_mut().filter(|_| !shutdown.is_cancelled())
+            && server.has_ended()
+        {
+            shutdown.cancel();
+            serving.await;
+            return Err(Error::Unavailable(format!(
+                "the PostgreSQL that checkstand dev had started has ended; {} may say why. Start again: the data is kept",
+                server.log_path().display()
+            )));
+        }
+    }
 }
 
 fn address_port(base: &str) -> u16 {

@@ -143,6 +143,16 @@ impl EmbeddedPostgres {
         self.postmaster.is_none()
     }
 
+    /// The server's own log.
+    pub fn log_path(&self) -> PathBuf {
+        self.directory.log_path()
+    }
+
+    /// True when a server that we started has ended without being asked to.
+    pub fn has_ended(&mut self) -> bool {
+        self.postmaster.as_mut().is_some_and(|postmaster| matches!(postmaster.child.try_wait(), Ok(Some(_))))
+    }
+
     /// Stops the server: open transactions are rolled back, everything committed is on disk. After
     /// 30 s it is cut off, which loses nothing either but makes the next start recover. Does
     /// nothing to a server that is not ours.

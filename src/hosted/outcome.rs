@@ -47,6 +47,7 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
         }
         SessionState::Completed(_) => (Outcome::Completed, MoneyMoved::Taken { amount: total }),
         SessionState::Processing => (Outcome::Processing, MoneyMoved::NotYetKnown { amount: total }),
+        SessionState::Expired(at) if at < session.expires_at => (Outcome::Withdrawn, MoneyMoved::Nothing),
         // Past its deadline, though the sweep has not been by.
         SessionState::Pending | SessionState::Expired(_) => (Outcome::Expired, MoneyMoved::Nothing),
         SessionState::Cancelled(_) => (Outcome::Cancelled, MoneyMoved::Nothing),

@@ -326,6 +326,8 @@ pub enum Outcome {
     Processing,
     /// Time ran out.
     Expired,
+    /// Ended by the merchant before its time was over.
+    Withdrawn,
     /// Given up by the payer or the merchant.
     Cancelled,
     /// Cannot succeed any more.
@@ -424,7 +426,7 @@ impl OutcomeView {
         match self.outcome {
             Outcome::Completed => "good",
             Outcome::Processing => "wait",
-            Outcome::Expired | Outcome::Cancelled => "calm",
+            Outcome::Expired | Outcome::Withdrawn | Outcome::Cancelled => "calm",
             Outcome::Failed => "bad",
         }
     }

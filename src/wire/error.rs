@@ -30,7 +30,4 @@ pub struct ErrorBody {
     /// Where the code is explained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doc_url: Option<String>,
-    /// Quote this to support.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
 }

@@ -149,7 +149,14 @@ async fn one_command_leads_from_nothing_to_a_paid_session_and_a_verified_webhook
     dev.interrupt().await;
     let dev = Dev::start(&data_dir, &["--listen", &listen, "--reset"]).await;
     merchant.get(&format!("/v1/checkout/sessions/{id}")).await.refused(404);
-    dev.interrupt().await;
+
+    // Without its database it does not go on as if it could serve.
+    let mut dev = dev;
+    let pid_file = std::fs::read_to_string(data_dir.join("pg/postmaster.pid")).expect("the server runs");
+    let pid = pid_file.lines().next().expect("its number");
+    assert!(Command::new("kill").args(["-INT", pid]).status().await.expect("kill runs").success());
+    let ended = tokio::time::timeout(WAIT_MAX, dev.child.wait()).await.expect("it stops in time");
+    assert!(!ended.expect("it ends").success(), "it called this a success");
     std::fs::remove_dir_all(&data_dir).expect("nothing holds the data any more");
 }
 

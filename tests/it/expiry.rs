@@ -186,6 +186,18 @@ async fn kinds_of(world: &World, session: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_payer_reads_that_the_shop_closed_the_session_and_not_that_he_was_slow() {
+    let world = World::start().await;
+    let merchant = world.merchant().await;
+    let session = merchant.session().await;
+    merchant.post(&format!("/v1/checkout/sessions/{}/expire", session["id"].as_str().unwrap()), &[]).await.ok();
+    let page = world.payer().open(&session).await;
+    page.says("This payment was closed").says("No money was taken.");
+    assert!(!page.text().contains("time"), "{}", page.text());
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_payment_under_way_at_the_deadline_is_waited_for_and_still_completes() {
     let world = World::start().await;
     let merchant = world.merchant().await;

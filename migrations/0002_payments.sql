@@ -31,8 +31,9 @@ alter table charge
     add column under_way             text,
     add column capture_amount        bigint,
     add constraint charge_under_way check (case when under_way is null then capture_amount is null
-        else under_way in ('capture', 'void') and (under_way = 'capture') = (capture_amount is not null)
-             and state = 'authorized' end),
+        when under_way = 'capture' then capture_amount is not null and state = 'authorized'
+        -- Of a reversed charge: its money came after it had been settled as not taken, and is going back.
+        else under_way = 'void' and capture_amount is null and state in ('authorized', 'reversed') end),
     -- Where the payer proves to his bank that it is he, and the SHA-256 of the one-time word that the
     -- way back from there carries.
     add column action_url            text,

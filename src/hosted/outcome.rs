@@ -59,6 +59,21 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
         }
         _ => None,
     };
+    let (outcome, money) = match (&charge, outcome) {
+        (Some(charge), Outcome::Completed) => match charge.state {
+            // What was reserved was let go by the merchant.
+            ChargeState::Reversed => (Outcome::Withdrawn, MoneyMoved::Nothing),
+            ChargeState::Succeeded => {
+                let taken = amount(session, &locale, charge.amount_captured);
+                let is_back = charge.amount_refunded == charge.amount_captured;
+                let money =
+                    if is_back { MoneyMoved::GivenBack { amount: taken } } else { MoneyMoved::Taken { amount: taken } };
+                (outcome, money)
+            }
+            _ => (outcome, money),
+        },
+        _ => (outcome, money),
+    };
     // A payer who came back without finishing at his bank is shown the way there again. He is not sent: he may
     // have come back on purpose.
     if let Some(ChargeState::RequiresAction { .. }) = charge.as_ref().map(|charge| &charge.state) {

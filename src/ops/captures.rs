@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::payments::{booking, find, lock, provider_of};
+use super::payments::{booking, find, lock, provider_of, void};
 use super::replay::{Answer, Write};
 use super::{Announcements, Caller};
 use crate::app::App;
@@ -157,7 +157,7 @@ pub(super) async fn repeat_capture(app: &App, charge: &Charge, amount: i64) -> R
 /// # Errors
 /// The database's.
 pub(super) async fn repeat_void(app: &App, charge: &Charge) -> Result<()> {
-    match provider_of(app, charge)?.void(charge.id.as_str()).await {
+    match void(provider_of(app, charge)?.as_ref(), charge).await {
         Reversal::Done { .. } | Reversal::NothingToReverse => settle(app, charge, Settled::Gone).await,
         Reversal::Unknown { detail } => {
             tracing::warn!(charge = %charge.id, provider = charge.provider, detail, "the outcome of a void is unknown; it will be repeated");
@@ -196,6 +196,17 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
             store::ledger::book(&mut transaction, &booking(&charge, now), movement).await?;
             announcements.charge(&mut session, "charge.captured", &charge);
             announcements.payment(&mut session, "payment_intent.succeeded", &payment, Some(&charge));
+        }
+        // Money that came after all had been settled without it: the payment goes on as it is.
+        Settled::Gone if charge.state == ChargeState::Reversed => {
+            let movement = if charge.amount_captured > 0 {
+                charge.amount_refunded = charge.amount_captured;
+                Movement::Refunded { amount: charge.amount_captured }
+            } else {
+                Movement::Voided { amount: reserved }
+            };
+            store::ledger::book(&mut transaction, &booking(&charge, now), movement).await?;
+            announcements.charge(&mut session, "charge.refunded", &charge);
         }
         Settled::Gone => {
             charge.state = ChargeState::Reversed;

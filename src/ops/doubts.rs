@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use tokio::task::JoinSet;
 
-use super::payments::{provider_of, settle};
+use super::payments::{provider_of, settle, void};
 use super::{captures, refunds};
 use crate::app::App;
 use crate::domain::decline::DeclineReason;
@@ -120,7 +120,7 @@ async fn close(app: &App, charge: &Charge, provider: &dyn Provider) -> Result<()
         ChargeState::RequiresAction { .. } => DeclineReason::AuthenticationRequired,
         _ => DeclineReason::ProcessingError,
     };
-    match provider.void(charge.id.as_str()).await {
+    match void(provider, charge).await {
         Reversal::Done { .. } | Reversal::NothingToReverse => {
             let report = Report::Declined { reason, reference: None, facts: Facts::default() };
             settle(app, &charge.id, report).await.map(|_| ())

@@ -18,7 +18,7 @@ use crate::domain::decline::DeclineReason;
 use crate::domain::id::{ChargeId, PaymentId, SessionId};
 use crate::domain::ledger::Movement;
 use crate::domain::payment::{
-    CaptureMethod, Charge, ChargeFailure, ChargeState, LOOK_UP_AFTER, Payment, PaymentStatus, next_look_up,
+    CaptureMethod, Charge, ChargeFailure, ChargeState, LOOK_UP_AFTER, Payment, PaymentStatus, UnderWay, next_look_up,
 };
 use crate::domain::refusal::Refusal;
 use crate::domain::session::{Payer, Session, State};
@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::mailer;
 use crate::providers::{Authentication, CHARGE_TIMEOUT, Capture, ChargeRequest, Facts, Provider, Report, Reversal};
 use crate::store::ledger::Booking;
-use crate::store::{self, Connection, CreatedFilter, Page};
+use crate::store::{self, Connection, CreatedFilter, Page, Transaction};
 use crate::telemetry;
 use crate::vault::{EnteredCard, KeptCard};
 use crate::wire::event::EventRequest;
@@ -266,12 +266,12 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
         (open, _) => open.is_open(),
     };
     if !is_news || session.state != State::Processing {
-        drop(transaction);
-        let is_taken = matches!(charge.state, ChargeState::Succeeded | ChargeState::Authorized);
-        if takes_money && !is_taken {
-            reverse(app, &charge).await?;
+        let is_known = matches!(charge.state, ChargeState::Succeeded | ChargeState::Authorized | ChargeState::Reversed);
+        if !takes_money || is_known {
+            return Ok(outcome(&charge));
         }
-        return Ok(outcome(&charge));
+        let is_captured = state == ChargeState::Succeeded;
+        return give_back(app, transaction, session, charge, is_captured, now).await;
     }
     if charge.closing && !matches!(state, ChargeState::Failed(_)) {
         // It is being voided, which takes this money back; the void settles it.
@@ -392,18 +392,45 @@ async fn doubt(app: &App, known: &Charge, detail: &str, now: DateTime<Utc>) -> R
     Ok(outcome(known))
 }
 
-/// Makes sure that the provider holds no money for a charge.
-pub(super) async fn reverse(app: &App, charge: &Charge) -> Result<()> {
-    match provider_of(app, charge)?.void(charge.id.as_str()).await {
-        Reversal::Done { reference } => {
-            tracing::warn!(charge = %charge.id, reference, "money taken for a charge that had been settled otherwise was given back");
-            Ok(())
-        }
-        Reversal::NothingToReverse => Ok(()),
-        Reversal::Unknown { detail } => Err(Error::Unavailable(format!(
-            "charge {} must be given back at the provider and the void did not go through: {detail}",
-            charge.id
-        ))),
+/// A provider took or reserved money for a charge that had been settled as not taken. That the money came and is
+/// to go back is written down first; the void is repeated by the sweep until it has been answered.
+async fn give_back(
+    app: &App,
+    mut transaction: Transaction,
+    mut session: Session,
+    charge: Charge,
+    is_captured: bool,
+    now: DateTime<Utc>,
+) -> Result<Try> {
+    tracing::error!(charge = %charge.id, session = %session.id, provider = charge.provider,
+        "money came for a charge that had been settled as not taken; it is being given back");
+    let amount = charge.total.minor;
+    let charge = Charge {
+        state: ChargeState::Reversed,
+        amount_captured: if is_captured { amount } else { 0 },
+        under_way: Some(UnderWay::Void),
+        ..charge
+    };
+    let movement =
+        if is_captured { Movement::Captured { authorized: 0, amount } } else { Movement::Authorized { amount } };
+    store::ledger::book(&mut transaction, &booking(&charge, now), movement).await?;
+    let request = EventRequest::default();
+    let mut announcements = Announcements::new(&request, now);
+    announcements.charge(&mut session, "charge.updated", &charge);
+    store::sessions::save(&mut transaction, &[&session]).await?;
+    store::payments::save_charge(&mut transaction, &charge, Some(now + LOOK_UP_AFTER), now).await?;
+    let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;
+    app.store.commit(transaction).await?;
+    app.hand_over(outgoing);
+    super::captures::repeat_void(app, &charge).await?;
+    Ok(outcome(&charge))
+}
+
+/// Asks the provider to hold no money for a charge, and waits for its answer no longer than for a charge.
+pub(super) async fn void(provider: &dyn Provider, charge: &Charge) -> Reversal {
+    match tokio::time::timeout(CHARGE_TIMEOUT, provider.void(charge.id.as_str())).await {
+        Ok(answer) => answer,
+        Err(_) => Reversal::Unknown { detail: "no answer within the time for a void".to_owned() },
     }
 }
 

@@ -226,7 +226,7 @@ impl Charge {
             },
             receipt_email: None,
             receipt_url: None,
-            refunded: charge.state == ChargeState::Reversed
+            refunded: (charge.state == ChargeState::Reversed && charge.under_way.is_none())
                 || (charge.amount_captured > 0 && charge.amount_refunded == charge.amount_captured),
             status: match charge.state {
                 ChargeState::Pending | ChargeState::RequiresAction { .. } => "pending",

@@ -19,9 +19,10 @@ async fn reserved_money_is_taken_in_part_and_the_rest_is_let_go() {
     let world = World::start().await;
     let merchant = world.merchant().await;
     let receiver = world.receiver(&merchant).await;
-    let session = merchant.session_with(&[MANUAL]).await;
-    world.payer().pay(&session, GOOD_CARD).await.says("€25.98 is reserved and not yet taken");
-    let session = merchant.read(&session).await;
+    let session_link = merchant.session_with(&[MANUAL]).await;
+    let mut payer = world.payer();
+    payer.pay(&session_link, GOOD_CARD).await.says("€25.98 is reserved and not yet taken");
+    let session = merchant.read(&session_link).await;
     assert_eq!((&session["status"], &session["payment_status"]), (&"complete".into(), &"unpaid".into()));
     let path = intent(&session);
     let reserved = merchant.get(&path).await.ok();
@@ -39,6 +40,7 @@ async fn reserved_money_is_taken_in_part_and_the_rest_is_let_go() {
     assert_eq!((&taken["status"], &taken["amount_received"]), (&"succeeded".into(), &1000.into()));
     assert_eq!(merchant.post(&capture, &[]).await.refused(400)["code"], "charge_already_captured");
     assert_eq!(merchant.read(&session).await["payment_status"], "paid");
+    payer.open(&session_link).await.says("You paid €10.00.");
     receiver.wait_for("charge.captured").await;
     receiver.wait_for("payment_intent.succeeded").await;
     assert_eq!((world.count(BOOKS).await, world.count(EARNED).await), (0, 1000));
@@ -60,6 +62,7 @@ async fn reserved_money_is_let_go_and_cannot_be_taken_any_more() {
         (&"canceled".into(), &"requested_by_customer".into(), &0.into())
     );
     merchant.post(&format!("{path}/capture"), &[]).await.refused(400);
+    world.payer().open(&session).await.says("This payment was closed").says("No money was taken.");
     receiver.wait_for("payment_intent.canceled").await;
     assert_eq!((world.count(BOOKS).await, world.count(EARNED).await), (0, 0));
     assert_eq!(world.count("select count(*) from simulator.charge where state = 'void'").await, 1);

@@ -284,7 +284,19 @@ async fn money_that_is_reported_for_a_charge_settled_otherwise_is_given_back() {
     };
     payments::settle(story.world.app(), &charge, no).await.expect("is heard");
     let yes = Report::Succeeded { reference: "sim_late".to_owned(), facts: Facts::default() };
+    story.strike(Fault::RefuseReversal, Times::Next(1));
     payments::settle(story.world.app(), &charge, yes).await.expect("is heard");
+    // The first void was not answered. That money is there and goes back is known all the same.
+    let path = format!("/v1/charges/{charge}");
+    let late = story.merchant.get(&path).await.ok();
+    assert_eq!((&late["amount_captured"], &late["refunded"]), (&2598.into(), &false.into()));
+    story.world.advance(SOON);
+    let told = story.receiver.wait_for("charge.refunded").await;
+    assert_eq!(told.json["data"]["object"]["id"], charge.as_str());
+    let late = story.merchant.get(&path).await.ok();
+    assert_eq!((&late["amount_refunded"], &late["refunded"]), (&2598.into(), &true.into()));
+    let left = "select coalesce(sum(amount), 0)::bigint from ledger_entry where account = 'merchant'";
+    assert_eq!(story.world.count(left).await, 0);
     assert_eq!(story.world.count(CAPTURED).await, 0);
     assert_eq!(story.world.count("select count(*) from simulator.charge where state = 'void'").await, 1);
     let page = story.payer.open(&story.session).await;

@@ -40,6 +40,7 @@ async fn money_goes_back_in_parts_until_nothing_is_left() {
     assert_eq!(merchant.get(&path).await.ok()["metadata"]["case"], "8");
     receiver.wait_for("refund.created").await;
     receiver.wait_for("charge.refunded").await;
+    world.payer().open(&session).await.says("€25.98 goes back to you.");
     assert_eq!((world.count(BOOKS).await, world.count(EARNED).await, world.count(GIVEN_BACK).await), (0, 0, 2598));
     world.end().await;
 }

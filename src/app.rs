@@ -16,6 +16,7 @@ use crate::store::Store;
 use crate::store::allow_lists::AllowLists;
 use crate::store::outbox::{Lease, Outgoing};
 use crate::vault::Vault;
+use crate::vault::sealing::Sealing;
 
 /// What the operator decided.
 #[derive(Debug, Clone)]
@@ -65,6 +66,8 @@ pub struct App {
     pub keyring: Arc<Keyring>,
     /// Where card numbers wait for their provider.
     pub vault: Arc<Vault>,
+    /// Seals the numbers of kept cards, where the operator switched that on.
+    pub sealing: Sealing,
     /// Those who move money.
     pub providers: Registry,
     /// The process's own worker, if it has one.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use chrono::Duration;
 use config::{Environment, File, FileFormat};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -48,6 +48,8 @@ pub struct Config {
     pub create_batch_max: u16,
     /// Secret keys, the current one first.
     pub secret_keys: Vec<SecretString>,
+    /// Keys that seal the card numbers of kept cards, the current one first; none keeps no numbers.
+    pub card_vault_keys: Vec<SecretString>,
     /// `pretty` or `json`.
     pub log_format: LogFormatName,
     /// A tracing filter.
@@ -146,7 +148,8 @@ impl Config {
             .source(Some(settings))
             .try_parsing(true)
             .list_separator(",")
-            .with_list_parse_key("secret_keys");
+            .with_list_parse_key("secret_keys")
+            .with_list_parse_key("card_vault_keys");
         let config: Self = builder
             .add_source(environment)
             .build()
@@ -155,8 +158,16 @@ impl Config {
         config.check()
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
+    fn check(mut self) -> Result<Self, ConfigError> {
         let bad = |key, problem: String| Err(ConfigError::OutOfBounds { key, problem });
+        // Compose files pass a variable that is not set on as an empty one.
+        self.card_vault_keys.retain(|key| !key.expose_secret().trim().is_empty());
+        let is_secret_key = |key: &SecretString| {
+            self.secret_keys.iter().any(|other| other.expose_secret().trim() == key.expose_secret().trim())
+        };
+        if self.card_vault_keys.iter().any(is_secret_key) {
+            return bad("card_vault_keys", "must hold keys of their own, none of `secret_keys`".to_owned());
+        }
         if self.idempotency_retention_hours < IDEMPOTENCY_RETENTION_HOURS_MIN {
             return bad("idempotency_retention_hours", format!("must be at least {IDEMPOTENCY_RETENTION_HOURS_MIN}"));
         }

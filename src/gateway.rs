@@ -36,6 +36,7 @@ use crate::store::Store;
 use crate::store::allow_lists::AllowLists;
 use crate::telemetry::{self, Door, observe};
 use crate::vault::Vault;
+use crate::vault::sealing::Sealing;
 use crate::worker::deliver::{self, DeliverSettings, DeliverWorker};
 use crate::worker::sweep;
 use crate::{api, hosted, server};
@@ -82,6 +83,7 @@ impl Gateway {
             ));
         }
         let keyring = Keyring::new(&config.secret_keys).map_err(|error| Error::Unavailable(error.to_string()))?;
+        let sealing = Sealing::new(&config.card_vault_keys).map_err(|error| Error::Unavailable(error.to_string()))?;
         let store = Store::connect(url, config.database_connections_max).await?;
         if !store.is_migrated().await? {
             return Err(Error::Unavailable(
@@ -115,6 +117,7 @@ impl Gateway {
             clock,
             keyring,
             vault,
+            sealing,
             providers,
             outbox,
             batches,

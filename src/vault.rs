@@ -2,7 +2,10 @@
 //!
 //! Rule: a card lives in memory only, is handed out once, and is wiped after use, after a minute,
 //! or when newer cards need its room. Nothing of it can be printed. A restart forgets all cards,
-//! so a charge that was cut off can be looked up, but never be sent again.
+//! so a charge that was cut off can be looked up, but never be sent again. What is to last, where the
+//! operator wants that, is [`sealing`]'s.
+
+pub mod sealing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -48,19 +51,21 @@ impl fmt::Debug for EnteredCard {
     }
 }
 
-/// Stands for a card in the vault, and afterwards is the payment method's id (`pm_…`). Says nothing
-/// about the card.
+/// A security code that was typed for a card whose number is known already.
+pub struct SecurityCode(pub CardCvc);
+
+/// Stands for a card in the vault. Says nothing about the card, and is shown to nobody but a provider.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VaultToken(String);
 
 impl VaultToken {
-    /// The id, `pm_` and 24 letters and digits.
+    /// The token, `card_` and 24 letters and digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     fn random() -> VaultToken {
-        VaultToken(format!("pm_{}", Alphanumeric.sample_string(&mut rand::rng(), TOKEN_RANDOM_CHARS)))
+        VaultToken(format!("card_{}", Alphanumeric.sample_string(&mut rand::rng(), TOKEN_RANDOM_CHARS)))
     }
 }
 
@@ -237,7 +242,7 @@ mod tests {
     fn a_card_is_handed_out_once() {
         let vault = vault(1);
         let kept = vault.keep(card("4242424242424242"));
-        assert!(kept.token.as_str().starts_with("pm_"));
+        assert!(kept.token.as_str().starts_with("card_"));
         let taken = vault.take(&kept.token).expect("the card just kept");
         assert_eq!(taken.number.expose(), "4242424242424242");
         assert!(vault.take(&kept.token).is_none());

@@ -9,6 +9,7 @@ use super::guard::{Call, Id};
 use crate::domain::id::ChargeId;
 use crate::error::Result;
 use crate::ops::charges;
+use crate::store::payment_lists::Filter;
 use crate::wire::List;
 use crate::wire::charge::Charge;
 use crate::wire::error::ErrorEnvelope;
@@ -24,7 +25,7 @@ pub struct ListCharges {
     /// Creation time.
     #[param(value_type = Option<Object>)]
     pub created: Option<CreatedParam>,
-    /// Customers are not kept, so no charge has one.
+    /// Of one customer.
     pub customer: Option<String>,
     /// Objects on the page, 1 to 100; 10 unless given.
     pub limit: Option<i64>,
@@ -42,12 +43,12 @@ pub struct ListCharges {
 pub async fn list(call: Call) -> Result<Found<List<Charge>>> {
     let params: ListCharges = call.query()?;
     let page = page(params.limit, params.starting_after, params.ending_before, ChargeId::parse)?;
-    if params.customer.is_some() {
-        return Ok(Found(List::new("/v1/charges", Vec::new(), false)));
-    }
-    let created = params.created.unwrap_or_default().filter()?;
-    let payment = params.payment_intent.as_deref();
-    Ok(Found(charges::list(&call.app, &call.caller, payment, &created, &page).await?))
+    let filter = Filter {
+        customer: params.customer,
+        payment_intent: params.payment_intent,
+        created: params.created.unwrap_or_default().filter()?,
+    };
+    Ok(Found(charges::list(&call.app, &call.caller, &filter, &page).await?))
 }
 
 /// Retrieves a charge.

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::fields::{email, metadata, moment, text};
 use super::params::MetadataParam;
+use super::saved_card_params::{CustomerCreation, ForWhom, SavedPaymentMethodOptions, SetupFutureUsage};
 use crate::domain::money::Currency;
 use crate::domain::payment;
 use crate::domain::pricing::{LineInput, PricedCart, price_lines};
@@ -18,6 +19,7 @@ use crate::domain::redirect::{AllowedRedirect, WayBack};
 use crate::domain::session::{Options, WaysBack};
 use crate::error::{Error, Result};
 use crate::i18n::{LOCALE_AUTO, Locale};
+use crate::ops::saved_cards::CUSTOMER_ALWAYS;
 use crate::ops::sessions::NewSession;
 
 /// Characters in `client_reference_id`, as at Stripe.
@@ -38,7 +40,6 @@ pub const UNSUPPORTED: &[&str] = &[
     "currency_conversion",
     "custom_fields",
     "custom_text",
-    "customer",
     "customer_account",
     "customer_update",
     "discounts",
@@ -51,7 +52,6 @@ pub const UNSUPPORTED: &[&str] = &[
     "payment_method_options",
     "permissions",
     "redirect_on_completion",
-    "saved_payment_method_options",
     "setup_intent_data",
     "shipping_address_collection",
     "shipping_options",
@@ -65,7 +65,6 @@ pub const UNSUPPORTED: &[&str] = &[
     "application_fee_amount",
     "transfer_data",
     "on_behalf_of",
-    "setup_future_usage",
     "shipping",
     "metadata",
     "price",
@@ -179,6 +178,8 @@ pub struct CreateCheckoutSession {
     pub failed_url: Option<String>,
     /// The merchant's own reference, at most 200 characters.
     pub client_reference_id: Option<String>,
+    /// Whose session it is. Excludes `customer_email`, whose place the customer's address takes.
+    pub customer: Option<String>,
     /// The payer's address, shown in the form and not changeable there.
     pub customer_email: Option<String>,
     /// The merchant's own data: at most 50 keys.
@@ -215,8 +216,10 @@ pub struct CreateCheckoutSession {
     pub allow_promotion_codes: Option<bool>,
     /// Only `auto`.
     pub billing_address_collection: Option<OnlyAuto>,
-    /// Only `if_required`.
-    pub customer_creation: Option<OnlyIfRequired>,
+    /// Whether a customer is made when the session is paid; `if_required`, the default, makes none.
+    pub customer_creation: Option<CustomerCreation>,
+    /// Which kept cards are offered, and whether the payer is asked to keep his.
+    pub saved_payment_method_options: Option<SavedPaymentMethodOptions>,
     /// Only `if_required`.
     pub payment_method_collection: Option<OnlyIfRequired>,
     /// A label; taken and ignored.
@@ -299,6 +302,8 @@ pub struct PaymentIntentData {
     pub metadata: MetadataParam,
     /// Where a receipt goes.
     pub receipt_email: Option<String>,
+    /// Keeps the card for the customer once it was charged, and for what.
+    pub setup_future_usage: Option<SetupFutureUsage>,
     /// What the card statement shall say, at most 22 characters.
     pub statement_descriptor: Option<String>,
     /// The end of what the card statement shall say, at most 22 characters.
@@ -487,9 +492,17 @@ impl CreateCheckoutSession {
             description: None,
             metadata: MetadataParam::Absent,
             receipt_email: None,
+            setup_future_usage: None,
             statement_descriptor: None,
             statement_descriptor_suffix: None,
         });
+        let for_whom = ForWhom {
+            customer: self.customer.as_deref(),
+            customer_email: self.customer_email.as_deref(),
+            creation: self.customer_creation,
+        };
+        for_whom.check()?;
+        let saved_cards = for_whom.saved_cards(data.setup_future_usage, self.saved_payment_method_options)?;
         let statement = |name: &str, value| text(&format!("payment_intent_data[{name}]"), value, STATEMENT_CHARS_MAX);
         let options = Options {
             locale,
@@ -507,7 +520,14 @@ impl CreateCheckoutSession {
                 _ => "hosted_page",
             }
             .to_owned(),
-            customer_creation: self.customer_creation.map(|_| "if_required".to_owned()),
+            customer_creation: self.customer_creation.map(|creation| {
+                match creation {
+                    CustomerCreation::Always => CUSTOMER_ALWAYS,
+                    CustomerCreation::IfRequired => "if_required",
+                }
+                .to_owned()
+            }),
+            saved_cards,
             capture_method: match data.capture_method {
                 Some(CaptureMethod::Manual) => payment::CaptureMethod::Manual,
                 _ => payment::CaptureMethod::Automatic,
@@ -522,6 +542,7 @@ impl CreateCheckoutSession {
             cart,
             ways_back,
             client_reference_id: text("client_reference_id", self.client_reference_id, CLIENT_REFERENCE_CHARS_MAX)?,
+            customer: self.customer,
             customer_email: email("customer_email", self.customer_email)?,
             metadata: metadata("metadata", self.metadata)?,
             options,

@@ -82,9 +82,9 @@ pub struct ListCheckoutSessions {
     /// The payer.
     #[param(value_type = Option<Object>, style = DeepObject, explode)]
     pub customer_details: Option<CustomerDetailsParam>,
-    /// Customers are not kept, so no session has one.
+    /// The customer.
     pub customer: Option<String>,
-    /// Customers are not kept, so no session has one.
+    /// Customers have no accounts of their own, so no session has one.
     pub customer_account: Option<String>,
     /// Payment links are not made, so no session has one.
     pub payment_link: Option<String>,
@@ -111,7 +111,7 @@ pub struct ListCheckoutSessions {
     responses((status = 200, body = List<CheckoutSession>), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn list(call: Call) -> Result<Found<List<CheckoutSession>>> {
     let params: ListCheckoutSessions = call.query()?;
-    let never_set = [&params.customer, &params.customer_account, &params.payment_link, &params.subscription];
+    let never_set = [&params.customer_account, &params.payment_link, &params.subscription];
     if never_set.into_iter().any(Option::is_some) {
         return Ok(Found(List::new("/v1/checkout/sessions", Vec::new(), false)));
     }
@@ -136,6 +136,7 @@ pub async fn list(call: Call) -> Result<Found<List<CheckoutSession>>> {
         }),
         state: params.state,
         payment_intent: params.payment_intent,
+        customer: params.customer,
         customer_email: params.customer_details.map(|details| details.email),
         client_reference_id: params.client_reference_id,
         created: params.created.unwrap_or_default().filter()?,

@@ -9,6 +9,7 @@ mod answer;
 mod charges;
 mod checkout_session_params;
 mod checkout_sessions;
+mod customers;
 mod events;
 mod fields;
 mod guard;
@@ -17,9 +18,11 @@ mod params_failure;
 mod params_form;
 mod params_reader;
 mod payment_intents;
+mod payment_methods;
 mod redirect_urls;
 pub mod reference;
 mod refunds;
+mod saved_card_params;
 mod webhook_endpoints;
 
 use std::sync::Arc;
@@ -65,6 +68,8 @@ pub struct Api {
         (name = "Payment intents", description = "What became of a session's payment."),
         (name = "Charges", description = "Every try to take money, failed ones too."),
         (name = "Refunds", description = "Money given back."),
+        (name = "Customers", description = "Whom the merchant sells to."),
+        (name = "Payment methods", description = "Cards that are kept for customers."),
         (name = "Events", description = "What happened, and whether the merchant's backend knows."),
         (name = "Webhook endpoints", description = "Where events are delivered to."),
         (name = "Redirect URLs", description = "Where payers may be sent back to."),
@@ -86,6 +91,12 @@ fn table_of_contents() -> OpenApiRouter<Api> {
         .routes(routes!(charges::retrieve))
         .routes(routes!(refunds::create, refunds::list))
         .routes(routes!(refunds::retrieve, refunds::update))
+        .routes(routes!(customers::create, customers::list))
+        .routes(routes!(customers::retrieve, customers::update, customers::delete))
+        .routes(routes!(customers::payment_methods))
+        .routes(routes!(payment_methods::list))
+        .routes(routes!(payment_methods::retrieve, payment_methods::update))
+        .routes(routes!(payment_methods::detach))
         .routes(routes!(events::list))
         .routes(routes!(events::retrieve))
         .routes(routes!(events::deliveries))

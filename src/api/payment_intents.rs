@@ -12,6 +12,7 @@ use crate::domain::payment::CANCELLATION_REASONS;
 use crate::error::{Error, Result};
 use crate::ops::replay::Answer;
 use crate::ops::{captures, payments};
+use crate::store::payment_lists::Filter;
 use crate::wire::List;
 use crate::wire::error::ErrorEnvelope;
 use crate::wire::payment_intent::PaymentIntent;
@@ -27,7 +28,7 @@ pub struct ListPaymentIntents {
     /// Creation time.
     #[param(value_type = Option<Object>)]
     pub created: Option<CreatedParam>,
-    /// Customers are not kept, so no payment has one.
+    /// Of one customer.
     pub customer: Option<String>,
     /// Objects on the page, 1 to 100; 10 unless given.
     pub limit: Option<i64>,
@@ -45,12 +46,10 @@ pub struct ListPaymentIntents {
 pub async fn list(call: Call) -> Result<Found<List<PaymentIntent>>> {
     let params: ListPaymentIntents = call.query()?;
     let page = page(params.limit, params.starting_after, params.ending_before, PaymentId::parse)?;
-    if params.customer.is_some() {
-        return Ok(Found(List::new("/v1/payment_intents", Vec::new(), false)));
-    }
     let created = params.created.unwrap_or_default().filter()?;
+    let filter = Filter { customer: params.customer, payment_intent: None, created };
     let expand = expand(params.expand)?;
-    Ok(Found(payments::list(&call.app, &call.caller, &created, &page, &expand).await?))
+    Ok(Found(payments::list(&call.app, &call.caller, &filter, &page, &expand).await?))
 }
 
 /// Retrieves the payment of a checkout session.

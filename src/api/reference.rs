@@ -42,6 +42,7 @@ pub const ERROR_CODES: &[ErrorCode] = &[
     code("charge_already_captured", 400, "The payment was captured before; refund it to give money back."),
     code("charge_already_refunded", 400, "Everything that was captured has been refunded, or is being refunded."),
     code("charge_not_refundable", 400, "The charge took no money: it failed, is in doubt, or only reserves money."),
+    code("country_code_invalid", 400, "A parameter that takes a country wants two letters (ISO 3166-1 alpha-2)."),
     code("email_invalid", 400, "A parameter that takes an e-mail address has something else in it."),
     code(
         "idempotency_key_in_use",
@@ -75,6 +76,16 @@ pub const ERROR_CODES: &[ErrorCode] = &[
     code("parameters_misplaced", 400, "A POST has parameters in its URL. Send them in the body."),
     code("parameters_too_deep", 400, "Parameters are nested deeper than any that are known."),
     code("parameters_too_many", 400, "More than a thousand parameters, or entries in one list."),
+    code(
+        "payment_method_not_attached",
+        400,
+        "The card was detached before: nothing is left of it that could be changed.",
+    ),
+    code(
+        "payment_method_unusable",
+        400,
+        "The saved card is not this customer's, is not offered by this session, has expired, or cannot be charged any more.",
+    ),
     code(
         "redirect_url_not_allowed",
         400,

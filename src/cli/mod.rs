@@ -14,6 +14,7 @@ mod output;
 mod process;
 mod redirect_urls;
 mod sessions;
+mod vault;
 
 use std::path::{Path, PathBuf};
 
@@ -78,6 +79,8 @@ enum Command {
     Session(sessions::SessionCommand),
     /// Look at events and send them again
     Event(events::EventCommand),
+    /// Look after the keys that seal the numbers of kept cards
+    Vault(vault::VaultCommand),
 }
 
 #[derive(Subcommand, Debug)]
@@ -108,6 +111,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Endpoint(command) => command.run(file).await,
         Command::Session(command) => command.run(file).await,
         Command::Event(command) => command.run(file).await,
+        Command::Vault(command) => command.run(file).await,
     }
 }
 

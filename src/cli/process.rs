@@ -8,8 +8,10 @@ use std::path::Path;
 use checkstand::config::Config;
 use checkstand::gateway::{self, Gateway, Roles};
 use checkstand::keyring::Keyring;
+use checkstand::ops::card_vault;
 use checkstand::store;
 use checkstand::telemetry;
+use checkstand::vault::sealing::Sealing;
 use clap::Args;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -118,10 +120,21 @@ async fn open(config: Config, roles: Roles, stop: &CancellationToken) -> Result<
             "card_entry_live is on: live card numbers are typed into this gateway's own pages, which puts whoever runs it into the scope of PCI DSS SAQ D"
         );
     }
-    tokio::select! {
-        opened = Gateway::open(config, roles) => Ok(Some(opened?)),
-        () = stop.cancelled() => Ok(None),
+    if !config.card_vault_keys.is_empty() {
+        tracing::warn!(
+            "card_vault_keys holds a key: the numbers of kept cards are stored, sealed, and whoever runs this stores card numbers in the sense of PCI DSS"
+        );
     }
+    let gateway = tokio::select! {
+        opened = Gateway::open(config, roles) => opened?,
+        () = stop.cancelled() => return Ok(None),
+    };
+    // Better no gateway than one in which payers' cards do not open; commands still run, to mend it.
+    if let Err(error) = card_vault::refuse_missing_keys(&gateway.app).await {
+        gateway.stop().await;
+        return Err(error.into());
+    }
+    Ok(Some(gateway))
 }
 
 fn start_telemetry(config: &Config) -> Result<(), Failure> {
@@ -177,6 +190,7 @@ pub fn check_config(file: Option<&Path>) -> Result<(), Failure> {
         return Err("no database is configured: set `database_url` (or DATABASE_URL)".into());
     }
     Keyring::new(&config.secret_keys).map_err(|error| Failure::from(error.to_string()))?;
+    Sealing::new(&config.card_vault_keys).map_err(|error| Failure::from(error.to_string()))?;
     EnvFilter::try_new(&config.log_filter)
         .map_err(|error| Failure::from(format!("`log_filter` is not a filter such as \"info\": {error}")))?;
     output::print("The configuration is fine.\n")

@@ -134,6 +134,7 @@ async fn sample_session(app: &App, write: &Write, tools_base: &str) -> Result<St
             ..WaysBack::default()
         },
         client_reference_id: Some("sample".to_owned()),
+        customer: None,
         customer_email: None,
         metadata: Metadata::new(),
         options: Options { ui_mode: "hosted_page".to_owned(), ..Options::default() },

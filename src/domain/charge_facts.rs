@@ -170,6 +170,9 @@ pub struct Facts {
     pub network: Option<String>,
     /// The provider's own opinion.
     pub risk: Option<RiskLevel>,
+    /// A name under which this provider, and no other, can charge the same card again. Not kept with
+    /// the charge: whoever settles it decides whether the card is kept.
+    pub reusable_reference: Option<String>,
 }
 
 #[cfg(test)]

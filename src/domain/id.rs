@@ -116,6 +116,14 @@ id!(
     "re"
 );
 id!(
+    /// A merchant's customer.
+    CustomerId, "cus"
+);
+id!(
+    /// A card that was charged, and is kept if that was agreed.
+    PaymentMethodId, "pm"
+);
+id!(
     /// Something that happened.
     EventId, "evt"
 );

@@ -8,8 +8,9 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::card::CardSummary;
 use super::charge_facts::Facts;
-use super::id::{ChargeId, MerchantId, PaymentId, RefundId, SessionId};
+use super::id::{ChargeId, CustomerId, MerchantId, PaymentId, PaymentMethodId, RefundId, SessionId};
 use super::money::Money;
+use super::payment_method::FutureUsage;
 use super::refusal::Refusal;
 use super::session::Metadata;
 
@@ -112,6 +113,10 @@ pub struct Payment {
     pub livemode: bool,
     /// The session that it pays.
     pub session_id: SessionId,
+    /// Who pays, where the merchant keeps customers.
+    pub customer_id: Option<CustomerId>,
+    /// What the card is kept for, as the merchant asked.
+    pub setup_future_usage: Option<FutureUsage>,
     /// What is paid.
     pub total: Money,
     /// The merchant's description.
@@ -233,8 +238,12 @@ pub struct Charge {
     pub total: Money,
     /// Where it stands.
     pub state: ChargeState,
-    /// The stored payment method's id.
-    pub payment_method: String,
+    /// Who pays, where the merchant keeps customers.
+    pub customer_id: Option<CustomerId>,
+    /// What it was made from: a kept card, or one that is kept if this succeeds, or one that is not.
+    pub payment_method: PaymentMethodId,
+    /// Whether the card is to be kept when this has succeeded.
+    pub keeps_card: bool,
     /// What may be known of the card.
     pub card: CardSummary,
     /// What was learnt beside the outcome.

@@ -25,6 +25,8 @@ pub enum Refusal {
     ChargeAlreadyRefunded,
     /// The charge took no money.
     ChargeNotRefundable,
+    /// The kept card is not this customer's, has expired, or cannot be charged here any more.
+    PaymentMethodUnusable,
     /// Zero or less.
     AmountTooSmall,
     /// More than is reserved.
@@ -49,6 +51,7 @@ impl Refusal {
             Self::ChargeAlreadyCaptured => "charge_already_captured",
             Self::ChargeAlreadyRefunded => "charge_already_refunded",
             Self::ChargeNotRefundable => "charge_not_refundable",
+            Self::PaymentMethodUnusable => "payment_method_unusable",
             Self::AmountTooSmall => "amount_too_small",
             Self::CaptureTooLarge { .. } | Self::RefundTooLarge { .. } => "amount_too_large",
         }
@@ -78,6 +81,10 @@ impl Refusal {
                 "Everything that was captured has been refunded, or is being refunded.".to_owned()
             }
             Self::ChargeNotRefundable => "This charge took no money, so there is nothing to refund.".to_owned(),
+            Self::PaymentMethodUnusable => {
+                "The saved payment method is not this customer's, has expired, or cannot be charged any more."
+                    .to_owned()
+            }
             Self::AmountTooSmall => "The amount must be at least 1 minor unit.".to_owned(),
             Self::CaptureTooLarge { available } => {
                 format!("The amount to capture is greater than what is authorized ({available}).")
@@ -92,6 +99,7 @@ impl Refusal {
     pub fn param(self) -> Option<&'static str> {
         match self {
             Self::AmountTooSmall | Self::RefundTooLarge { .. } => Some("amount"),
+            Self::PaymentMethodUnusable => Some("payment_method"),
             Self::CaptureTooLarge { .. } => Some("amount_to_capture"),
             _ => None,
         }

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::id::{LineItemId, MerchantId, PaymentId, SessionId};
+use super::id::{CustomerId, LineItemId, MerchantId, PaymentId, SessionId};
 use super::money::Money;
 use super::payment::CaptureMethod;
+use super::payment_method::SavedCardOptions;
 use super::pricing::PricedLine;
 use super::redirect::WayBack;
 use super::refusal::Refusal;
@@ -158,6 +159,8 @@ pub struct Options {
     pub statement_descriptor: Option<String>,
     /// The end of what the card statement shall say.
     pub statement_descriptor_suffix: Option<String>,
+    /// Whether cards are kept and kept ones offered.
+    pub saved_cards: SavedCardOptions,
 }
 
 /// What the payer typed about himself.
@@ -201,6 +204,8 @@ pub struct Session {
     pub client_reference_id: Option<String>,
     /// The e-mail address that the merchant knows.
     pub customer_email: Option<String>,
+    /// Whose session it is: named by the merchant, or made when it was paid.
+    pub customer_id: Option<CustomerId>,
     /// What the payer typed at the first valid submit.
     pub payer: Option<Payer>,
     /// The merchant's own data.
@@ -440,6 +445,7 @@ mod tests {
             ways_back: WaysBack::default(),
             client_reference_id: None,
             customer_email: None,
+            customer_id: None,
             payer: None,
             metadata: Metadata::new(),
             options: Options::default(),

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::browser::{Browser, FormOrigin, form_origin};
 use super::page::{Pages, Policy, Token, amount, locale};
+use super::saved_cards::{self as cards, Choice};
 use super::views::{
     AmountLine, CardMark, CheckoutField, CheckoutHints, CheckoutView, DeclineNotice, EmailField, FieldError,
     MessageKind, OrderLine, TimeLeft,
@@ -26,10 +27,11 @@ use crate::domain::email::parse_email;
 use crate::domain::payment::ChargeState;
 use crate::domain::session::{Payer, Session, State as SessionState, TRIES_MAX};
 use crate::ops::payments::{self, Try};
+use crate::ops::saved_cards::{self, Instrument, Offered, OfferedCard};
 use crate::ops::sessions;
 use crate::store::sessions::PageSession;
 use crate::telemetry::mask_card_numbers;
-use crate::vault::EnteredCard;
+use crate::vault::{EnteredCard, SecurityCode};
 
 /// Largest form: six short fields and two tokens.
 const FORM_BYTES_MAX: usize = 16 * 1024;
@@ -49,6 +51,10 @@ struct Typed {
     email: String,
     card_name: String,
     card_expiry: String,
+    /// Which card was chosen; empty before anything was.
+    choice: String,
+    /// Whether the box to keep the card was ticked.
+    keep: bool,
 }
 
 impl Typed {
@@ -133,13 +139,17 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
             Err(error) => return pages.failure(&error),
         }
     }
+    let offered = match offered(&pages, &page.session).await {
+        Ok(offered) => offered,
+        Err(error) => return pages.failure(&error),
+    };
     let typed = Typed {
         email: page.session.payer.as_ref().map(|payer| payer.email.clone()).unwrap_or_default(),
         card_name: page.session.payer.as_ref().map(|payer| payer.name.clone()).unwrap_or_default(),
-        card_expiry: String::new(),
+        ..Typed::default()
     };
     let browser = Browser::of(&headers, &pages.app.settings);
-    let mut response = show(&pages, &token, &page, &headers, &browser, StatusCode::OK, typed, trouble);
+    let mut response = show(&pages, &token, &page, &offered, &headers, &browser, StatusCode::OK, typed, trouble);
     browser.remember(&pages.app.settings, response.headers_mut());
     response
 }
@@ -199,21 +209,39 @@ async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body,
     if !can_be_paid(pages, session) {
         return pages.message(MessageKind::NotPayable);
     }
+    let offered = match offered(pages, session).await {
+        Ok(offered) => offered,
+        Err(error) => return pages.failure_in(&error, token),
+    };
+    let known_email = session.customer_email.as_ref().or(offered.email.as_ref());
     let mut typed = Typed {
-        email: session.customer_email.clone().unwrap_or_else(|| form.field("email").trim().to_owned()),
+        email: known_email.cloned().unwrap_or_else(|| form.field("email").trim().to_owned()),
         card_name: form.field("card_name").trim().to_owned(),
         card_expiry: form.field("card_expiry").trim().to_owned(),
+        choice: form.field("payment_choice").to_owned(),
+        keep: form.field("save_card") == "yes",
     };
     let today = pages.app.clock.now().date_naive();
-    let (payer, card) = match read_card(&form, &typed, today) {
+    let entered = match Choice::of(&offered, &typed.choice) {
+        Choice::Another => {
+            read_card(&form, &typed, today).map(|(payer, card)| (payer, Instrument::Card { card, keep: typed.keep }))
+        }
+        Choice::Saved(card) => read_saved(&form, &typed, card),
+        Choice::Gone => Err(vec![FieldError {
+            field: CheckoutField::SavedCard,
+            message: "This card cannot be used any more. Choose another one.".to_owned(),
+        }]),
+    };
+    let (payer, instrument) = match entered {
         Ok(entered) => entered,
         Err(errors) => {
             typed.forget_card_numbers();
             let trouble = Trouble { errors, decline: None };
-            return show(pages, token, &page, headers, browser, StatusCode::UNPROCESSABLE_ENTITY, typed, trouble);
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return show(pages, token, &page, &offered, headers, browser, status, typed, trouble);
         }
     };
-    let tried = payments::pay(&pages.app, session.id.clone(), payer, card, attempt_key.to_owned()).await;
+    let tried = payments::pay(&pages.app, session.id.clone(), payer, instrument, attempt_key.to_owned()).await;
     match tried {
         Ok(Try::Authenticate) => pages.go_to(&format!("/c/{token}/3ds")),
         Ok(Try::Paid | Try::InDoubt | Try::Refused(_)) => pages.go_to(&done),
@@ -247,6 +275,42 @@ pub(super) async fn trusted_form(
 
 fn notice(session: &Session, message: String) -> DeclineNotice {
     DeclineNotice { message, tries_left: Some(u32::from(TRIES_MAX.saturating_sub(session.tries))) }
+}
+
+/// What the page may show of the session's customer. Boxed, because few sessions have one.
+async fn offered(pages: &Pages, session: &Session) -> crate::error::Result<Offered> {
+    match session.customer_id {
+        Some(_) => Box::pin(saved_cards::offered(&pages.app, session)).await,
+        None => Ok(Offered::default()),
+    }
+}
+
+/// Reads payer and security code for a kept card, or says of each field what to put right. The code is
+/// asked for only where the number comes out of the vault.
+fn read_saved(form: &Form, typed: &Typed, chosen: &OfferedCard) -> Result<(Payer, Instrument), Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let email = parse_email(&typed.email).filter(|email| !holds_card_number(email));
+    if email.is_none() {
+        let message = "Enter an e-mail address, such as name@example.com.".to_owned();
+        errors.push(FieldError { field: CheckoutField::Email, message });
+    }
+    let mut code = None;
+    if chosen.needs_code {
+        match CardCvc::parse(form.field("saved_card_cvc").trim(), chosen.card.brand) {
+            Ok(cvc) => code = Some(SecurityCode(cvc)),
+            Err(error) => {
+                let message = error.payer_message().to_owned();
+                errors.push(FieldError { field: CheckoutField::SavedCardCvc, message });
+            }
+        }
+    }
+    match email {
+        Some(email) if errors.is_empty() => {
+            let name = chosen.holder_name.clone().unwrap_or_default();
+            Ok((Payer { email, name }, Instrument::Saved { id: chosen.id.clone(), code }))
+        }
+        _ => Err(errors),
+    }
 }
 
 /// Reads payer and card, or says of each field what to put right.
@@ -326,6 +390,7 @@ fn show(
     pages: &Pages,
     token: &str,
     page: &PageSession,
+    offered: &Offered,
     headers: &HeaderMap,
     browser: &Browser,
     status: StatusCode,
@@ -367,10 +432,14 @@ fn show(
             seconds: u32::try_from(left).unwrap_or(0),
         },
         card_marks: CARD_MARKS.to_vec(),
-        email: match &session.customer_email {
-            Some(email) => EmailField { value: email.clone(), locked: true },
-            None => EmailField { value: typed.email, locked: false },
+        email: match (&session.customer_email, &offered.email) {
+            (Some(email), _) => EmailField { value: email.clone(), locked: true },
+            // Kept by the merchant, not sent with this session: whoever holds the link need not learn it.
+            (None, Some(email)) => EmailField { value: cards::masked(email), locked: true },
+            (None, None) => EmailField { value: typed.email, locked: false },
         },
+        saved: cards::list(offered, &typed.choice),
+        keeping: cards::keeping(session, &page.merchant_name, typed.keep),
         card_name: typed.card_name,
         card_expiry: typed.card_expiry,
         hints: CheckoutHints::default(),

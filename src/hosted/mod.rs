@@ -11,6 +11,7 @@ mod browser;
 mod checkout;
 mod outcome;
 mod page;
+mod saved_cards;
 pub mod views;
 
 use std::sync::Arc;

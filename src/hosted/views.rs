@@ -4,9 +4,11 @@
 //! Left to others: which page a session gets, response headers, reading the submitted form, serving the assets.
 
 mod accent;
+mod saved_cards;
 
 pub use accent::{accent_stylesheet, accent_stylesheet_path};
 use askama::Template;
+pub use saved_cards::{Keeping, SavedCardChoice, SavedCardList};
 
 /// The one enhancement script and the hash that pins its bytes.
 #[derive(Clone, Debug)]
@@ -88,6 +90,10 @@ impl TimeLeft {
 pub enum CheckoutField {
     /// E-mail address.
     Email,
+    /// The choice between kept cards and another one.
+    SavedCard,
+    /// Card verification code of the chosen kept card.
+    SavedCardCvc,
     /// Card number; may arrive with spaces or hyphens.
     CardNumber,
     /// Expiry; may arrive as `MM / YY`, `MM/YYYY`, `MMYY` or `M/YY`.
@@ -103,6 +109,8 @@ impl CheckoutField {
     pub fn name(self) -> &'static str {
         match self {
             Self::Email => "email",
+            Self::SavedCard => "payment_choice",
+            Self::SavedCardCvc => "saved_card_cvc",
             Self::CardNumber => "card_number",
             Self::CardExpiry => "card_expiry",
             Self::CardCvc => "card_cvc",
@@ -227,6 +235,10 @@ pub struct CheckoutView {
     pub card_marks: Vec<CardMark>,
     /// The e-mail field.
     pub email: EmailField,
+    /// The cards that are kept for the payer.
+    pub saved: SavedCardList,
+    /// Whether the card that is typed is kept.
+    pub keeping: Keeping,
     /// Name on the card as typed before; may be empty.
     pub card_name: String,
     /// Expiry as typed before; may be empty.

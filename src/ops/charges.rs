@@ -4,7 +4,8 @@ use super::Caller;
 use crate::app::App;
 use crate::domain::id::ChargeId;
 use crate::error::{Error, Result};
-use crate::store::{self, CreatedFilter, Page};
+use crate::store::payment_lists::{self, Filter};
+use crate::store::{self, Page};
 use crate::wire::List;
 use crate::wire::charge::Charge;
 
@@ -24,16 +25,9 @@ pub async fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<Charge> {
 ///
 /// # Errors
 /// The database's.
-pub async fn list(
-    app: &App,
-    caller: &Caller,
-    payment: Option<&str>,
-    created: &CreatedFilter,
-    page: &Page,
-) -> Result<List<Charge>> {
+pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page) -> Result<List<Charge>> {
     let pool = app.store.pool();
-    let mut rows =
-        store::payments::list_charges(pool, &caller.merchant_id, caller.livemode, payment, created, page).await?;
+    let mut rows = payment_lists::list_charges(pool, &caller.merchant_id, caller.livemode, filter, page).await?;
     let has_more = page.cut(&mut rows);
     Ok(List::new("/v1/charges", rows.iter().map(Charge::new).collect(), has_more))
 }

@@ -6,15 +6,19 @@
 
 pub mod batching;
 pub mod captures;
+pub mod card_vault;
 pub mod charges;
+pub mod customers;
 pub mod doubts;
 pub mod endpoints;
 pub mod events;
 pub mod merchants;
+pub mod payment_methods;
 pub mod payments;
 pub mod redirect_urls;
 pub mod refunds;
 pub mod replay;
+pub mod saved_cards;
 pub mod sessions;
 pub mod sweep;
 
@@ -89,6 +93,24 @@ impl<'a> Announcements<'a> {
             object_id: object_id.to_owned(),
             session_id: Some(session.id.to_string()),
             session_sequence: Some(session.event_count),
+            body_head: body.head,
+            body_tail: body.tail,
+        });
+    }
+
+    /// Announces an object that belongs to no session.
+    pub(crate) fn apart<T: Serialize>(&mut self, owner: &Caller, kind: &str, object_id: &str, object: &T) {
+        let id = EventId::generate(self.now);
+        let body = EventBody::new(&id, kind, self.now.timestamp(), owner.livemode, object, self.request);
+        self.events.push(NewEvent {
+            id: id.to_string(),
+            created_at: self.now,
+            merchant_id: owner.merchant_id.to_string(),
+            livemode: owner.livemode,
+            kind: kind.to_owned(),
+            object_id: object_id.to_owned(),
+            session_id: None,
+            session_sequence: None,
             body_head: body.head,
             body_tail: body.tail,
         });

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
+use super::saved_cards::{self, Instrument, Presented};
 use super::{Announcements, Caller, count_ended, to_the_end};
 use crate::app::App;
 use crate::domain::decline::DeclineReason;
@@ -26,9 +27,9 @@ use crate::error::{Error, Result};
 use crate::mailer;
 use crate::providers::{Authentication, CHARGE_TIMEOUT, Capture, ChargeRequest, Facts, Provider, Report, Reversal};
 use crate::store::ledger::Booking;
-use crate::store::{self, Connection, CreatedFilter, Page, Transaction};
+use crate::store::payment_lists::Filter;
+use crate::store::{self, Connection, Page, Transaction};
 use crate::telemetry;
-use crate::vault::{EnteredCard, KeptCard};
 use crate::wire::event::EventRequest;
 use crate::wire::payment_intent::PaymentIntent;
 use crate::wire::{Expand, List};
@@ -57,7 +58,7 @@ pub(super) fn failure(reason: DeclineReason) -> ChargeFailure {
     }
 }
 
-/// Tries to pay a session with a card. The same attempt key again gives the same charge's outcome
+/// Tries to pay a session with a card, typed or kept. The same attempt key again gives the same charge's outcome
 /// and charges nothing. Runs to its end even when the payer goes away.
 ///
 /// # Errors
@@ -66,21 +67,21 @@ pub async fn pay(
     app: &Arc<App>,
     session: SessionId,
     payer: Payer,
-    card: EnteredCard,
+    instrument: impl Into<Instrument>,
     attempt_key: String,
 ) -> Result<Try> {
-    let inside = Arc::clone(app);
-    to_the_end(app, async move { pay_inside(&inside, &session, payer, card, attempt_key).await }).await
+    let (inside, instrument) = (Arc::clone(app), instrument.into());
+    to_the_end(app, async move { pay_inside(&inside, &session, payer, instrument, attempt_key).await }).await
 }
 
 async fn pay_inside(
     app: &App,
     session_id: &SessionId,
     payer: Payer,
-    card: EnteredCard,
+    instrument: Instrument,
     attempt_key: String,
 ) -> Result<Try> {
-    let started = match start(app, session_id, payer, card, attempt_key).await? {
+    let started = match start(app, session_id, payer, instrument, attempt_key).await? {
         Start::Charge(started) => started,
         Start::Known(known) => return Ok(known),
     };
@@ -108,7 +109,7 @@ async fn start(
     app: &App,
     session_id: &SessionId,
     payer: Payer,
-    card: EnteredCard,
+    instrument: Instrument,
     attempt_key: String,
 ) -> Result<Start> {
     let now = app.clock.now();
@@ -117,10 +118,14 @@ async fn start(
     if let Some(earlier) = store::payments::find_attempt(&mut transaction, session_id, &attempt_key).await? {
         return Ok(Start::Known(outcome(&earlier)));
     }
-    let provider = app
-        .providers
-        .for_mode(session.livemode)
-        .cloned()
+    let chosen = match saved_cards::choose(app, &mut transaction, &session, instrument, now).await? {
+        Ok(chosen) => chosen,
+        Err(refusal) => return Ok(Start::Known(Try::Refused(refusal))),
+    };
+    // A kept card's reference belongs to one provider; everything else may go to any.
+    let provider = chosen
+        .only_provider()
+        .or_else(|| app.providers.for_mode(session.livemode).cloned())
         .ok_or_else(|| Error::Unavailable("no payment provider is configured for this mode".to_owned()))?;
     let is_first = session.payment_id.is_none();
     let payment_id = session.payment_id.clone().unwrap_or_else(|| PaymentId::generate(now));
@@ -128,10 +133,7 @@ async fn start(
         Ok(session) => session,
         Err(refusal) => return Ok(Start::Known(Try::Refused(refusal))),
     };
-    let KeptCard { token, mut summary, bin } = app.vault.keep(card);
-    let facts = provider.issuer_facts(&bin);
-    summary.funding = facts.funding;
-    summary.country = facts.country;
+    let Presented { source, method, card, keep_for, pending } = chosen.present(app, &*provider, &session, now);
     let payment = new_payment(&session, payment_id.clone(), now);
     let charge = Charge {
         id: ChargeId::generate(now),
@@ -144,8 +146,10 @@ async fn start(
         provider_reference: None,
         total: session.total,
         state: ChargeState::Pending,
-        payment_method: token.as_str().to_owned(),
-        card: summary,
+        customer_id: session.customer_id.clone(),
+        payment_method: method,
+        keeps_card: pending.is_some(),
+        card,
         facts: Facts::default(),
         amount_captured: 0,
         amount_refunded: 0,
@@ -160,6 +164,9 @@ async fn start(
     let saved = async {
         store::payments::insert_payment(&mut transaction, &payment).await?;
         store::payments::insert_charge(&mut transaction, &charge, now + LOOK_UP_AFTER, &return_state_hash).await?;
+        if let Some(pending) = &pending {
+            store::payment_methods::save(&mut transaction, pending).await?;
+        }
         let mut announcements = Announcements::new(&request, now);
         if is_first {
             announcements.payment(&mut session, "payment_intent.created", &payment, None);
@@ -178,14 +185,15 @@ async fn start(
         Ok(outgoing) => app.hand_over(outgoing),
         Err(error) => {
             // The provider has not been asked and never will be with this card.
-            drop(app.vault.take(&token));
+            drop(source.token().and_then(|token| app.vault.take(token)));
             return Err(error);
         }
     }
     let request = ChargeRequest {
         charge_id: charge.id.to_string(),
         money: charge.total,
-        token,
+        source,
+        keep_for,
         description: payment.description,
         livemode: charge.livemode,
         capture: match payment.capture_method {
@@ -205,6 +213,8 @@ fn new_payment(session: &Session, id: PaymentId, now: DateTime<Utc>) -> Payment 
         merchant_id: session.merchant_id.clone(),
         livemode: session.livemode,
         session_id: session.id.clone(),
+        customer_id: session.customer_id.clone(),
+        setup_future_usage: session.options.saved_cards.future_usage,
         total: session.total,
         description: session.options.payment_description.clone(),
         receipt_email: session.options.receipt_email.clone(),
@@ -314,6 +324,16 @@ async fn record(
             let is_captured = charge.state == ChargeState::Succeeded;
             let (next, kinds) = session.complete(is_captured, now)?;
             session = next;
+            saved_cards::charge_succeeded(
+                app,
+                connection,
+                &mut session,
+                &mut payment,
+                &mut charge,
+                &mut announcements,
+                now,
+            )
+            .await?;
             let movement = if is_captured {
                 charge.amount_captured = minor;
                 payment.status = PaymentStatus::Succeeded;
@@ -336,6 +356,7 @@ async fn record(
         ChargeState::Failed(_) | ChargeState::Reversed | ChargeState::Pending => {
             let (next, kinds) = session.decline(now)?;
             session = next;
+            saved_cards::charge_failed(connection, &charge).await?;
             payment.status = PaymentStatus::RequiresPaymentMethod;
             announcements.charge(&mut session, "charge.failed", &charge);
             announcements.payment(&mut session, "payment_intent.payment_failed", &payment, Some(&charge));
@@ -488,12 +509,13 @@ pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Payment
 pub async fn list(
     app: &App,
     caller: &Caller,
-    created: &CreatedFilter,
+    filter: &Filter,
     page: &Page,
     expand: &Expand,
 ) -> Result<List<PaymentIntent>> {
     let pool = app.store.pool();
-    let mut rows = store::payments::list_payments(pool, &caller.merchant_id, caller.livemode, created, page).await?;
+    let mut rows =
+        store::payment_lists::list_payments(pool, &caller.merchant_id, caller.livemode, filter, page).await?;
     let has_more = page.cut(&mut rows);
     let ids: Vec<&str> = rows.iter().map(|payment| payment.id.as_str()).collect();
     let charges = store::payments::latest_charges(pool, &ids).await?;

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::batching;
 use super::replay::{Answer, Write};
-use super::{Announcements, Caller, count_ended};
+use super::{Announcements, Caller, batching, count_ended, customers};
 use crate::app::App;
 use crate::domain::id::{LineItemId, SessionId};
 use crate::domain::payment::{self, Cancellation, Payment, PaymentStatus};
@@ -37,6 +36,8 @@ pub struct NewSession {
     pub ways_back: WaysBack,
     /// The merchant's own reference.
     pub client_reference_id: Option<String>,
+    /// The customer's id, as it was sent.
+    pub customer: Option<String>,
     /// The e-mail address that the merchant knows.
     pub customer_email: Option<String>,
     /// The merchant's own data.
@@ -55,7 +56,7 @@ pub fn page_url(app: &App, session: &SessionId) -> String {
 /// Makes a session.
 ///
 /// # Errors
-/// `Invalid` for a deadline out of bounds, those of the idempotency key, and the database's.
+/// `Invalid` for a deadline out of bounds or a customer who is not there, those of the idempotency key, and the database's.
 pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) -> Result<Answer> {
     let now = app.clock.now();
     let ceiling = app.settings.session_lifetime_max;
@@ -69,6 +70,10 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
         Error::invalid("parameter_invalid", "expires_at", message)
     })?;
     let caller = &write.caller;
+    let customer_id = match &new.customer {
+        Some(id) => Some(Box::pin(customers::named(app, caller, "customer", id)).await?),
+        None => None,
+    };
     let lines = new.cart.lines.iter().map(|priced| Line { id: LineItemId::generate(now), priced: priced.clone() });
     let mut session = Session {
         id: SessionId::generate(now, caller.livemode),
@@ -81,6 +86,7 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
         ways_back: new.ways_back,
         client_reference_id: new.client_reference_id,
         customer_email: new.customer_email,
+        customer_id,
         payer: None,
         metadata: new.metadata,
         options: new.options,

@@ -14,6 +14,7 @@ pub use crate::domain::charge_facts::{
 };
 pub use crate::domain::decline::DeclineKind;
 use crate::domain::money::{Currency, Money};
+use crate::domain::payment_method::FutureUsage;
 use crate::vault::VaultToken;
 
 pub use registry::{DuplicateProvider, Registry};
@@ -140,8 +141,11 @@ pub struct ChargeRequest {
     pub charge_id: String,
     /// How much, in minor units; above zero.
     pub money: Money,
-    /// Opens the vault.
-    pub token: VaultToken,
+    /// What the money is taken from.
+    pub source: Source,
+    /// Whether the provider is to remember the card, and for what. One that does says under which
+    /// reference: [`Facts::reusable_reference`].
+    pub keep_for: Option<FutureUsage>,
     /// For the merchant's overview at the provider.
     pub description: Option<String>,
     /// Whether real money is meant.
@@ -155,6 +159,29 @@ pub struct ChargeRequest {
     pub return_url: String,
     /// Who is paid, as the payer's statement and his bank's question have it.
     pub statement_descriptor: Option<String>,
+}
+
+/// What the money of a charge is taken from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A card that was typed: opens the vault, once.
+    Card(VaultToken),
+    /// A card that this very provider remembers: its [`Facts::reusable_reference`] of an earlier charge.
+    /// It means nothing to any other provider, so such a charge never goes to another one.
+    Saved {
+        /// The provider's own name for the card.
+        reference: String,
+    },
+}
+
+impl Source {
+    /// Opens the vault, where the card was typed.
+    pub fn token(&self) -> Option<&VaultToken> {
+        match self {
+            Source::Card(token) => Some(token),
+            Source::Saved { .. } => None,
+        }
+    }
 }
 
 /// When the money of a charge is taken.

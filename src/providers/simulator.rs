@@ -13,15 +13,15 @@ use rand::distr::{Alphanumeric, SampleString};
 use sqlx::PgPool;
 
 use super::simulator_acs::{CHALLENGE_ID_CHARS, challenge_url, origin};
-use super::simulator_cards::{Verdict, funding, rule};
+use super::simulator_cards::{RememberedCard, Verdict, funding, rule};
 use super::simulator_entry::Entry;
 use super::simulator_faults::{Fault, SimulatorBehaviour};
 use super::simulator_ledger::{Ledger, NewEntry};
 use super::{
     CHARGE_TIMEOUT, Callback, CallbackError, Capabilities, Capture, CaptureReport, ChargeRequest, Currencies, Facts,
-    IssuerFacts, LookUp, Provider, RefundRequest, Report, Reversal,
+    IssuerFacts, LookUp, Provider, RefundRequest, Report, Reversal, Source,
 };
-use crate::domain::card::DeclineReason;
+use crate::domain::card::{CardNumber, DeclineReason};
 use crate::domain::money::Money;
 use crate::vault::Vault;
 
@@ -59,10 +59,36 @@ impl Simulator {
         Simulator { ledger: Ledger::new(pool), vault, behaviour, acs_base_url }
     }
 
+    /// The number behind a remembered card.
+    async fn remembered(&self, charge_id: &str, reference: &str) -> Result<CardNumber, Report> {
+        match self.ledger.remembered(reference).await {
+            Ok(found) => found.and_then(|card| card.number()).ok_or_else(|| {
+                tracing::error!(charge = charge_id, "a charge names a remembered card that there is not");
+                let reason = DeclineReason::ProcessingError;
+                Report::Declined { reason, reference: None, facts: Facts::default() }
+            }),
+            Err(error) => Err(Report::Unknown { detail: books_unreachable(charge_id, &error) }),
+        }
+    }
+
+    /// The reference under which a card is remembered from now on, if that is wanted and can be.
+    async fn remember(&self, request: &ChargeRequest, number: &CardNumber) -> Result<Option<String>, sqlx::Error> {
+        if let Source::Saved { reference } = &request.source {
+            return Ok(Some(reference.clone()));
+        }
+        let card = RememberedCard::of(number);
+        if request.keep_for.is_none() || card.number().is_none() {
+            return Ok(None);
+        }
+        let reference = new_reference("simcard");
+        self.ledger.remember(&reference, &card).await?;
+        Ok(Some(reference))
+    }
+
     /// The charge itself, without any fault.
     async fn decide(&self, request: &ChargeRequest) -> Report {
         // Out of the vault before anything else, so that the card is gone whatever happens below.
-        let card = self.vault.take(&request.token);
+        let typed = request.source.token().and_then(|token| self.vault.take(token)).map(|card| card.number);
         let charge_id = request.charge_id.as_str();
         if request.livemode {
             tracing::error!(charge = charge_id, "a live charge was sent to the simulator and refused");
@@ -75,12 +101,27 @@ impl Simulator {
                 return Report::Unknown { detail: books_unreachable(charge_id, &error) };
             }
         };
-        let entry = match (earlier, card) {
+        let number = match (&earlier, &request.source) {
+            (None, Source::Saved { reference }) => match self.remembered(charge_id, reference).await {
+                Ok(number) => Some(number),
+                Err(report) => return report,
+            },
+            _ => typed,
+        };
+        let entry = match (earlier, number) {
             (Some(entry), _) => entry,
-            (None, Some(card)) => {
+            (None, Some(number)) => {
                 let reference = new_reference("sim");
-                let mut ruling = rule(&card.number, request.authentication, self.acs_base_url.is_some());
-                drop(card);
+                let mut ruling = rule(&number, request.authentication, self.acs_base_url.is_some());
+                if request.source.token().is_none() {
+                    // Nobody typed a security code.
+                    ruling.facts.checks.cvc = None;
+                }
+                let card_reference = match self.remember(request, &number).await {
+                    Ok(card_reference) => card_reference,
+                    Err(error) => return Report::Unknown { detail: books_unreachable(charge_id, &error) },
+                };
+                drop(number);
                 if ruling.challenge && origin(&request.return_url).is_none() {
                     tracing::error!(charge = charge_id, "a charge that needs authentication has no http return URL");
                     ruling.challenge = false;
@@ -95,6 +136,7 @@ impl Simulator {
                     ruling: &ruling,
                     challenge_id: &random_word(CHALLENGE_ID_CHARS),
                     return_url: &request.return_url,
+                    card_reference: card_reference.as_deref(),
                 };
                 match self.ledger.record(new).await {
                     Ok(entry) => entry,
@@ -157,7 +199,7 @@ impl Provider for Simulator {
 
     async fn charge(&self, request: ChargeRequest) -> Report {
         if self.behaviour.strikes(Fault::FailBefore) {
-            drop(self.vault.take(&request.token));
+            drop(request.source.token().and_then(|token| self.vault.take(token)));
             self.travel().await;
             return Report::Unknown { detail: "the connection was cut (simulated)".to_owned() };
         }

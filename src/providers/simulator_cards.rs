@@ -157,6 +157,27 @@ pub(super) struct Ruling {
     pub(super) facts: Facts,
 }
 
+/// A number that the company remembers: the digits that tell one test card from the others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct RememberedCard {
+    pub(super) bin: String,
+    pub(super) last4: String,
+}
+
+impl RememberedCard {
+    pub(super) fn of(number: &CardNumber) -> RememberedCard {
+        RememberedCard { bin: number.bin().to_owned(), last4: number.last4().to_owned() }
+    }
+
+    /// The number of the test card that it stands for.
+    pub(super) fn number(&self) -> Option<CardNumber> {
+        let card = TEST_CARDS
+            .iter()
+            .find(|card| card.number.starts_with(self.bin.as_str()) && card.number.ends_with(self.last4.as_str()))?;
+        CardNumber::parse(card.number).ok()
+    }
+}
+
 /// What happens to a charge of this card. Without a place where payers can be asked, a card that
 /// must have its payer asked is declined.
 pub(super) fn rule(number: &CardNumber, wanted: Authentication, can_challenge: bool) -> Ruling {
@@ -168,7 +189,7 @@ pub(super) fn rule(number: &CardNumber, wanted: Authentication, can_challenge: b
     let mut ruling = Ruling {
         challenge: false,
         verdict: card.verdict,
-        facts: Facts { checks: card.checks, three_d_secure: None, network, risk: Some(card.risk) },
+        facts: Facts { checks: card.checks, three_d_secure: None, network, risk: Some(card.risk), ..Facts::default() },
     };
     let wanted = wanted == Authentication::Always;
     match card.authentication {
@@ -263,6 +284,15 @@ mod tests {
             let refused = ruling.verdict == Verdict::Declined(DeclineReason::AuthenticationRequired);
             assert_eq!(refused, card.authentication == CardAuthentication::Required, "{}", card.number);
         }
+    }
+
+    #[test]
+    fn a_remembered_card_is_the_same_card_again() {
+        for card in TEST_CARDS {
+            let again = RememberedCard::of(&number(card.number)).number().expect(card.number);
+            assert_eq!(again.expose(), card.number);
+        }
+        assert!(RememberedCard { bin: "453957".to_owned(), last4: "1486".to_owned() }.number().is_none());
     }
 
     #[test]

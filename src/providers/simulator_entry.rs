@@ -29,6 +29,7 @@ pub(super) struct Entry {
     three_d_secure_flow: Option<String>,
     three_d_secure_result: Option<String>,
     challenge_id: Option<String>,
+    card_reference: Option<String>,
 }
 
 impl Entry {
@@ -71,6 +72,11 @@ impl Entry {
             three_d_secure: result.and_then(|result| ended(flow, result)),
             network: self.network.clone(),
             risk: self.risk.as_deref().and_then(RiskLevel::from_word),
+            // A card that was refused is not worth remembering.
+            reusable_reference: self
+                .card_reference
+                .clone()
+                .filter(|_| matches!(self.state.as_str(), "captured" | "authorized")),
         }
     }
 
@@ -221,6 +227,7 @@ mod tests {
             check_cvc: Some("fail".to_owned()),
             three_d_secure_flow: Some("challenge".to_owned()),
             three_d_secure_result: Some("authenticated".to_owned()),
+            card_reference: Some("simcard_1".to_owned()),
             ..entry("captured", None)
         };
         let expected = Facts {
@@ -228,6 +235,7 @@ mod tests {
             three_d_secure: ended(Some(AuthenticationFlow::Challenge), AuthenticationResult::Authenticated),
             network: Some("visa".to_owned()),
             risk: Some(RiskLevel::Elevated),
+            reusable_reference: Some("simcard_1".to_owned()),
         };
         assert_eq!(entry.facts(), expected);
     }

@@ -7,7 +7,7 @@
 
 use sqlx::PgPool;
 
-use super::simulator_cards::{Ruling, Verdict};
+use super::simulator_cards::{RememberedCard, Ruling, Verdict};
 use super::simulator_entry::{Answer, Challenge, Entry};
 use super::{AuthenticationFlow, AuthenticationResult, CaptureReport, CheckResult, Reversal, RiskLevel};
 use crate::domain::card::DeclineReason;
@@ -20,7 +20,8 @@ pub(super) const CHALLENGE_MINUTES: i32 = 15;
 macro_rules! entry_columns {
     () => {
         "reference, amount, currency, state, decline_code, amount_captured, network, risk, check_cvc, \
-         check_address_line1, check_postal_code, three_d_secure_flow, three_d_secure_result, challenge_id"
+         check_address_line1, check_postal_code, three_d_secure_flow, three_d_secure_result, challenge_id, \
+         card_reference"
     };
 }
 
@@ -36,6 +37,8 @@ pub(super) struct NewEntry<'a> {
     pub(super) challenge_id: &'a str,
     /// Kept if the ruling is to ask the payer.
     pub(super) return_url: &'a str,
+    /// The remembered card that it is made from, or that remembers it.
+    pub(super) card_reference: Option<&'a str>,
 }
 
 /// What a refund needs to know of its charge.
@@ -100,7 +103,9 @@ impl Ledger {
 
     /// Writes the charge unless its id has a row already, and returns the row that counts.
     pub(super) async fn record(&self, new: NewEntry<'_>) -> Result<Entry, sqlx::Error> {
-        let NewEntry { charge_id, reference, money, manual_capture, merchant, ruling, challenge_id, return_url } = new;
+        let NewEntry {
+            charge_id, reference, money, manual_capture, merchant, ruling, challenge_id, return_url, ..
+        } = new;
         let decline_code = match ruling.verdict {
             Verdict::Approved => None,
             Verdict::Declined(reason) => Some(reason.word()),
@@ -119,10 +124,10 @@ impl Ledger {
                  (charge_id, reference, amount, currency, state, decline_code, manual_capture, amount_captured,
                   merchant, network, risk, check_cvc, check_address_line1, check_postal_code,
                   three_d_secure_flow, three_d_secure_result,
-                  challenge_id, challenge_return_url, challenge_expires_at, challenge_decline_code)
+                  challenge_id, challenge_return_url, challenge_expires_at, challenge_decline_code, card_reference)
              values ($1, $2, $3, $4, $5, case when $5 = 'declined' then $6 end, $7,
                      case when $5 = 'captured' then $3 else 0 end, $8, $9, $10, $11, $12, $13, $14, $15,
-                     $16, $17, now() + $18 * interval '1 minute', case when $5 = 'challenge' then $6 end)
+                     $16, $17, now() + $18 * interval '1 minute', case when $5 = 'challenge' then $6 end, $19)
              on conflict (charge_id) do nothing
              returning ",
             entry_columns!()
@@ -145,6 +150,7 @@ impl Ledger {
         .bind(ruling.challenge.then_some(challenge_id))
         .bind(ruling.challenge.then_some(return_url))
         .bind(ruling.challenge.then_some(CHALLENGE_MINUTES))
+        .bind(new.card_reference)
         .fetch_optional(&self.pool)
         .await?;
         match written {
@@ -152,6 +158,27 @@ impl Ledger {
             // Rows are never deleted, so the one in the way is committed and still there.
             None => self.find(charge_id).await?.ok_or(sqlx::Error::RowNotFound),
         }
+    }
+
+    /// Remembers a card under this reference.
+    pub(super) async fn remember(&self, reference: &str, card: &RememberedCard) -> Result<(), sqlx::Error> {
+        sqlx::query("insert into simulator.card (reference, bin, last4) values ($1, $2, $3)")
+            .bind(reference)
+            .bind(&card.bin)
+            .bind(&card.last4)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The card that is remembered under a reference.
+    pub(super) async fn remembered(&self, reference: &str) -> Result<Option<RememberedCard>, sqlx::Error> {
+        let found: Option<(String, String)> =
+            sqlx::query_as("select bin, last4 from simulator.card where reference = $1")
+                .bind(reference)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(found.map(|(bin, last4)| RememberedCard { bin, last4 }))
     }
 
     /// The challenge behind the end of a bank page's address.

@@ -17,6 +17,7 @@ use crate::domain::charge_facts::{
 };
 use crate::domain::id::LineItemId;
 use crate::domain::payment::CaptureMethod;
+use crate::domain::payment_method::{AllowRedisplay, FutureUsage, SavedCardOptions};
 use crate::domain::pricing::PricedLine;
 use crate::domain::session::{Line, Metadata, Options};
 use crate::error::Result;
@@ -60,6 +61,12 @@ struct StoredOptions {
     statement_descriptor: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     statement_descriptor_suffix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    setup_future_usage: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    offer_to_save_card: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redisplay_saved_cards: Option<Vec<String>>,
 }
 
 /// Reads a column straight from its bytes. A session is read for every page, so nothing is built twice.
@@ -126,6 +133,13 @@ pub fn options_to_json(options: &Options) -> Json<impl Serialize> {
         capture_method: (options.capture_method == CaptureMethod::Manual).then(|| "manual".to_owned()),
         statement_descriptor: options.statement_descriptor.clone(),
         statement_descriptor_suffix: options.statement_descriptor_suffix.clone(),
+        setup_future_usage: options.saved_cards.future_usage.map(|usage| usage.as_str().to_owned()),
+        offer_to_save_card: options.saved_cards.offer_to_save,
+        redisplay_saved_cards: options
+            .saved_cards
+            .redisplay
+            .as_ref()
+            .map(|filters| filters.iter().map(|filter| filter.as_str().to_owned()).collect()),
     })
 }
 
@@ -135,7 +149,21 @@ pub fn options_to_json(options: &Options) -> Json<impl Serialize> {
 /// When the row was not written by this file.
 pub fn options_from_row(session: &str, row: &PgRow) -> Result<Options> {
     let stored: StoredOptions = read(row, "checkout_session", session, "options")?;
+    let broken = |what: &str| inconsistent("checkout_session", session, what);
+    let usage = stored.setup_future_usage.as_deref();
+    let filters = |words: Vec<String>| words.iter().map(|word| AllowRedisplay::parse(word)).collect::<Option<Vec<_>>>();
+    let saved_cards = SavedCardOptions {
+        future_usage: usage
+            .map(|word| FutureUsage::parse(word).ok_or_else(|| broken("unknown future usage")))
+            .transpose()?,
+        offer_to_save: stored.offer_to_save_card,
+        redisplay: stored
+            .redisplay_saved_cards
+            .map(|words| filters(words).ok_or_else(|| broken("unknown redisplay filter")))
+            .transpose()?,
+    };
     Ok(Options {
+        saved_cards,
         locale: stored.locale,
         submit_type: stored.submit_type,
         ui_mode: stored.ui_mode,
@@ -145,8 +173,7 @@ pub fn options_from_row(session: &str, row: &PgRow) -> Result<Options> {
         receipt_email: stored.receipt_email,
         capture_method: match stored.capture_method {
             None => CaptureMethod::Automatic,
-            Some(word) => CaptureMethod::parse(&word)
-                .ok_or_else(|| inconsistent("checkout_session", session, "unknown capture method"))?,
+            Some(word) => CaptureMethod::parse(&word).ok_or_else(|| broken("unknown capture method"))?,
         },
         statement_descriptor: stored.statement_descriptor,
         statement_descriptor_suffix: stored.statement_descriptor_suffix,
@@ -214,6 +241,7 @@ pub fn facts_from_row(charge: &str, row: &PgRow) -> Result<Facts> {
         },
         three_d_secure: result.map(|result| ThreeDSecure { flow, result, version: stored.authentication_version }),
         network: stored.network,
+        reusable_reference: None,
         risk: word_to(stored.risk_level, RiskLevel::from_word).map_err(|word| broken(&word))?,
     })
 }

@@ -6,6 +6,7 @@
 
 pub mod allow_lists;
 pub mod codec;
+pub mod customers;
 pub mod delivery_queue;
 pub mod endpoints;
 pub mod events;
@@ -17,6 +18,8 @@ pub mod merchants;
 pub mod outbox;
 mod page;
 pub mod partitions;
+pub mod payment_lists;
+pub mod payment_methods;
 pub mod payments;
 pub mod refunds;
 pub mod sessions;

@@ -6,23 +6,24 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder, Row as _};
+use sqlx::{PgExecutor, PgPool, Row as _};
 
 use super::codec::{facts_from_row, facts_to_json, metadata_from_row, metadata_to_json};
-use super::{Connection, CreatedFilter, Page, inconsistent};
+use super::{Connection, inconsistent};
 use crate::domain::card::{CardBrand, CardFunding, CardSummary};
-use crate::domain::id::{ChargeId, MerchantId, PaymentId, SessionId};
+use crate::domain::id::{ChargeId, CustomerId, MerchantId, PaymentId, PaymentMethodId, SessionId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{
     Cancellation, CaptureMethod, Charge, ChargeFailure, ChargeState, Payment, PaymentStatus, UnderWay,
 };
+use crate::domain::payment_method::FutureUsage;
 use crate::error::Result;
 
 macro_rules! payment_columns {
     () => {
         "id, merchant_id, livemode, session_id, amount, currency, status, amount_received, capture_method, description,
          receipt_email, statement_descriptor, statement_descriptor_suffix, metadata, cancellation_reason, canceled_at,
-         created_at"
+         customer_id, setup_future_usage, created_at"
     };
 }
 
@@ -31,9 +32,12 @@ macro_rules! charge_columns {
         "id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, provider_reference, amount,
          currency, state, amount_captured, amount_refunded, under_way, capture_amount, action_url, payment_method, card_brand,
          card_last4, card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, checks, failure_code,
-         decline_code, failure_message, payer_message, created_at, look_ups, closing"
+         decline_code, failure_message, payer_message, customer_id, keeps_card, created_at, look_ups,
+         closing"
     };
 }
+
+pub(super) use {charge_columns, payment_columns};
 
 fn money(table: &str, id: &str, row: &PgRow) -> Result<Money> {
     let currency: String = row.try_get("currency")?;
@@ -41,16 +45,19 @@ fn money(table: &str, id: &str, row: &PgRow) -> Result<Money> {
     Ok(Money { minor: row.try_get("amount")?, currency })
 }
 
-fn to_payment(row: &PgRow) -> Result<Payment> {
+pub(super) fn to_payment(row: &PgRow) -> Result<Payment> {
     let id: String = row.try_get("id")?;
     let status: String = row.try_get("status")?;
     let capture_method: String = row.try_get("capture_method")?;
     let canceled_at: Option<DateTime<Utc>> = row.try_get("canceled_at")?;
     let reason: Option<String> = row.try_get("cancellation_reason")?;
+    let usage: Option<String> = row.try_get("setup_future_usage")?;
     Ok(Payment {
         merchant_id: MerchantId::from_stored(row.try_get("merchant_id")?),
         livemode: row.try_get("livemode")?,
         session_id: SessionId::from_stored(row.try_get("session_id")?),
+        customer_id: row.try_get::<Option<String>, _>("customer_id")?.map(CustomerId::from_stored),
+        setup_future_usage: usage.as_deref().and_then(FutureUsage::parse),
         total: money("payment", &id, row)?,
         description: row.try_get("description")?,
         receipt_email: row.try_get("receipt_email")?,
@@ -67,7 +74,7 @@ fn to_payment(row: &PgRow) -> Result<Payment> {
     })
 }
 
-fn to_charge(row: &PgRow) -> Result<Charge> {
+pub(super) fn to_charge(row: &PgRow) -> Result<Charge> {
     let id: String = row.try_get("id")?;
     let broken = |what: &str| inconsistent("charge", &id, what);
     let state: String = row.try_get("state")?;
@@ -106,7 +113,9 @@ fn to_charge(row: &PgRow) -> Result<Charge> {
         provider_reference: row.try_get("provider_reference")?,
         total: money("charge", &id, row)?,
         state,
-        payment_method: row.try_get("payment_method")?,
+        customer_id: row.try_get::<Option<String>, _>("customer_id")?.map(CustomerId::from_stored),
+        payment_method: PaymentMethodId::from_stored(row.try_get("payment_method")?),
+        keeps_card: row.try_get("keeps_card")?,
         card: CardSummary {
             brand: CardBrand::from_code(&brand).ok_or_else(|| broken("unknown card brand"))?,
             last4: row.try_get("card_last4")?,
@@ -134,8 +143,9 @@ fn to_charge(row: &PgRow) -> Result<Charge> {
 pub async fn insert_payment(connection: &mut Connection, payment: &Payment) -> Result<()> {
     sqlx::query(
         "insert into payment (id, merchant_id, livemode, session_id, amount, currency, status, capture_method,
-             description, receipt_email, statement_descriptor, statement_descriptor_suffix, metadata, created_at)
-         values ($1, $2, $3, $4, $5, $6, 'processing', $7, $8, $9, $10, $11, $12, $13)
+             description, receipt_email, statement_descriptor, statement_descriptor_suffix, metadata, created_at,
+             customer_id, setup_future_usage)
+         values ($1, $2, $3, $4, $5, $6, 'processing', $7, $8, $9, $10, $11, $12, $13, $14, $15)
          on conflict (session_id) do update set status = 'processing'",
     )
     .bind(payment.id.as_str())
@@ -151,6 +161,8 @@ pub async fn insert_payment(connection: &mut Connection, payment: &Payment) -> R
     .bind(&payment.statement_descriptor_suffix)
     .bind(metadata_to_json(&payment.metadata))
     .bind(payment.created_at)
+    .bind(payment.customer_id.as_ref().map(CustomerId::as_str))
+    .bind(payment.setup_future_usage.map(FutureUsage::as_str))
     .execute(connection)
     .await?;
     Ok(())
@@ -164,7 +176,7 @@ pub async fn save_payment(connection: &mut Connection, payment: &Payment) -> Res
     let capturable = if payment.status == PaymentStatus::RequiresCapture { payment.total.minor } else { 0 };
     sqlx::query(
         "update payment set status = $2, amount_received = $3, amount_capturable = $4, cancellation_reason = $5,
-             canceled_at = $6, metadata = $7, description = $8, receipt_email = $9
+             canceled_at = $6, metadata = $7, description = $8, receipt_email = $9, customer_id = $10
          where id = $1",
     )
     .bind(payment.id.as_str())
@@ -176,6 +188,7 @@ pub async fn save_payment(connection: &mut Connection, payment: &Payment) -> Res
     .bind(metadata_to_json(&payment.metadata))
     .bind(&payment.description)
     .bind(&payment.receipt_email)
+    .bind(payment.customer_id.as_ref().map(CustomerId::as_str))
     .execute(connection)
     .await?;
     Ok(())
@@ -234,8 +247,9 @@ pub async fn insert_charge(
     sqlx::query(
         "insert into charge (id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, amount,
              currency, state, payment_method, card_brand, card_last4, card_exp_month, card_exp_year, card_funding,
-             card_country, card_fingerprint, created_at, look_up_at, return_state_hash)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+             card_country, card_fingerprint, created_at, look_up_at, return_state_hash, customer_id, keeps_card)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+             $21, $22)",
     )
     .bind(charge.id.as_str())
     .bind(charge.merchant_id.as_str())
@@ -246,7 +260,7 @@ pub async fn insert_charge(
     .bind(&charge.provider)
     .bind(charge.total.minor)
     .bind(charge.total.currency.code())
-    .bind(&charge.payment_method)
+    .bind(charge.payment_method.as_str())
     .bind(charge.card.brand.code())
     .bind(&charge.card.last4)
     .bind(i16::from(charge.card.exp_month))
@@ -257,6 +271,8 @@ pub async fn insert_charge(
     .bind(charge.created_at)
     .bind(look_up_at)
     .bind(return_state_hash.as_slice())
+    .bind(charge.customer_id.as_ref().map(CustomerId::as_str))
+    .bind(charge.keeps_card)
     .execute(connection)
     .await?;
     Ok(())
@@ -355,28 +371,6 @@ pub async fn lock_payment(connection: &mut Connection, id: &PaymentId) -> Result
     row.as_ref().map(to_payment).transpose()
 }
 
-/// A page of a merchant's payments, newest first.
-///
-/// # Errors
-/// When the database does not answer or a row is inconsistent.
-pub async fn list_payments(
-    pool: &PgPool,
-    merchant: &MerchantId,
-    livemode: bool,
-    created: &CreatedFilter,
-    page: &Page,
-) -> Result<Vec<Payment>> {
-    let mut query: QueryBuilder<Postgres> =
-        QueryBuilder::new(concat!("select ", payment_columns!(), " from payment where merchant_id = "));
-    query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
-    created.push_to(&mut query);
-    page.push_to(&mut query);
-    let rows = query.build().fetch_all(pool).await?;
-    let mut payments = rows.iter().map(to_payment).collect::<Result<Vec<_>>>()?;
-    page.order(&mut payments);
-    Ok(payments)
-}
-
 /// The newest charge of each of these payments.
 ///
 /// # Errors
@@ -416,32 +410,6 @@ pub async fn find_merchants_charge(
     row.as_ref().map(to_charge).transpose()
 }
 
-/// A page of a merchant's charges, newest first, of one payment if asked.
-///
-/// # Errors
-/// When the database does not answer or a row is inconsistent.
-pub async fn list_charges(
-    pool: &PgPool,
-    merchant: &MerchantId,
-    livemode: bool,
-    payment: Option<&str>,
-    created: &CreatedFilter,
-    page: &Page,
-) -> Result<Vec<Charge>> {
-    let mut query: QueryBuilder<Postgres> =
-        QueryBuilder::new(concat!("select ", charge_columns!(), " from charge where merchant_id = "));
-    query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
-    if let Some(payment) = payment {
-        query.push(" and payment_id = ").push_bind(payment);
-    }
-    created.push_to(&mut query);
-    page.push_to(&mut query);
-    let rows = query.build().fetch_all(pool).await?;
-    let mut charges = rows.iter().map(to_charge).collect::<Result<Vec<_>>>()?;
-    page.order(&mut charges);
-    Ok(charges)
-}
-
 /// The charge that the way back from an authentication belongs to.
 ///
 /// # Errors
@@ -477,7 +445,7 @@ pub async fn save_charge(
         "update charge set state = $2, provider_reference = $3, failure_code = $4, decline_code = $5,
              failure_message = $6, payer_message = $7, settled_at = case when $8 then null else coalesce(settled_at, $9) end,
              look_up_at = $10, amount_captured = $11, amount_refunded = $12, under_way = $13,
-             capture_amount = $14, action_url = $15, checks = $16
+             capture_amount = $14, action_url = $15, checks = $16, customer_id = $17, payment_method = $18
          where id = $1",
     )
     .bind(charge.id.as_str())
@@ -502,6 +470,8 @@ pub async fn save_charge(
     }))
     .bind(action_url)
     .bind(facts_to_json(&charge.facts))
+    .bind(charge.customer_id.as_ref().map(CustomerId::as_str))
+    .bind(charge.payment_method.as_str())
     .execute(connection)
     .await?;
     Ok(())

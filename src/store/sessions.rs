@@ -14,7 +14,7 @@ use super::codec::{
 use super::idempotency::NewReply;
 use super::outbox::{self, Lease, NewEvent, Outgoing};
 use super::{Connection, Failure, inconsistent};
-use crate::domain::id::{MerchantId, PaymentId, SessionId};
+use crate::domain::id::{CustomerId, MerchantId, PaymentId, SessionId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::redirect::WayBack;
 use crate::domain::session::{Payer, Session, State, StateName, WaysBack};
@@ -25,7 +25,7 @@ macro_rules! columns {
         "id, merchant_id, livemode, state, currency, amount_subtotal, amount_total, line_items,
          success_url, cancel_url, return_url, expired_url, failed_url, client_reference_id, customer_email,
          payer_email, payer_name, metadata, options, payment_id, tries, event_count, created_at, expires_at,
-         opened_at, ended_at, paid_at"
+         opened_at, ended_at, paid_at, customer_id"
     };
 }
 
@@ -70,6 +70,7 @@ fn to_session(row: &PgRow) -> Result<Session> {
         },
         client_reference_id: row.try_get("client_reference_id")?,
         customer_email: row.try_get("customer_email")?,
+        customer_id: row.try_get::<Option<String>, _>("customer_id")?.map(CustomerId::from_stored),
         payer,
         metadata: metadata_from_row("checkout_session", &id, row)?,
         options: options_from_row(&id, row)?,
@@ -120,11 +121,11 @@ pub async fn create(
             select * from unnest($13::text[], $14::text[], $15::boolean[], $16::text[], $17::int8[], $18::int8[],
                     $19::jsonb[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[],
                     $26::text[], $27::jsonb[], $28::jsonb[], $29::timestamptz[], $30::timestamptz[],
-                    $31::text[], $32::text[], $33::bytea[], $34::int2[], $35::bytea[])
+                    $31::text[], $32::text[], $33::bytea[], $34::int2[], $35::bytea[], $36::text[])
                 with ordinality as g (id, merchant_id, livemode, currency, amount_subtotal, amount_total,
                     line_items, success_url, cancel_url, return_url, expired_url, failed_url, client_reference_id,
                     customer_email, metadata, options, created_at, expires_at,
-                    key, route, fingerprint, status, body_sealed, ordinal)
+                    key, route, fingerprint, status, body_sealed, customer_id, ordinal)
         ), reply_stored as (
             insert into idempotency_key
                 (merchant_id, livemode, key, route, fingerprint, status, body_sealed, created_at)
@@ -141,10 +142,10 @@ pub async fn create(
         ), session_stored as (
             insert into checkout_session (id, merchant_id, livemode, mode, state, currency, amount_subtotal,
                 amount_total, line_items, success_url, cancel_url, return_url, expired_url, failed_url,
-                client_reference_id, customer_email, metadata, options, event_count, created_at, expires_at)
+                client_reference_id, customer_email, customer_id, metadata, options, event_count, created_at, expires_at)
             select id, merchant_id, livemode, 'payment', 'pending', currency, amount_subtotal,
                 amount_total, line_items, success_url, cancel_url, return_url, expired_url, failed_url,
-                client_reference_id, customer_email, metadata, options, 1, created_at, expires_at
+                client_reference_id, customer_email, customer_id, metadata, options, 1, created_at, expires_at
             from accepted
         ), new_event as (
             select e.* from given_event e join accepted a on a.ordinal = e.ordinal
@@ -188,6 +189,7 @@ pub async fn create(
         .bind(column(&replies, |reply| reply.map(|reply| reply.fingerprint.to_vec())))
         .bind(column(&replies, |reply| reply.map(|reply| reply.status)))
         .bind(column(&replies, |reply| reply.map(|reply| reply.body_sealed.clone())))
+        .bind(column(&sessions, |session| session.customer_id.as_ref().map(ToString::to_string)))
         .fetch_all(connection)
         .await?;
     let mut created: Vec<Created> = creations.iter().map(|_| Created::KeyTaken).collect();
@@ -317,11 +319,13 @@ pub async fn save(connection: &mut Connection, sessions: &[&Session]) -> Result<
     let done = sqlx::query(
         "update checkout_session s set state = g.state, payer_email = g.payer_email, payer_name = g.payer_name,
              metadata = g.metadata, payment_id = g.payment_id, tries = g.tries, event_count = g.event_count,
-             opened_at = g.opened_at, completed_at = g.completed_at, ended_at = g.ended_at, paid_at = g.paid_at
+             opened_at = g.opened_at, completed_at = g.completed_at, ended_at = g.ended_at, paid_at = g.paid_at,
+             customer_id = g.customer_id
          from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::int2[],
-                     $8::int4[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[])
+                     $8::int4[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[],
+                     $13::text[])
              as g (id, state, payer_email, payer_name, metadata, payment_id, tries, event_count, opened_at,
-                   completed_at, ended_at, paid_at)
+                   completed_at, ended_at, paid_at, customer_id)
          where s.id = g.id",
     )
     .bind(sessions.iter().map(|session| session.id.as_str()).collect::<Vec<_>>())
@@ -339,6 +343,7 @@ pub async fn save(connection: &mut Connection, sessions: &[&Session]) -> Result<
     }))
     .bind(time(|session| session.state.ended_at()))
     .bind(time(|session| session.paid_at))
+    .bind(each(|session| session.customer_id.as_ref().map(ToString::to_string)))
     .execute(connection)
     .await?;
     if done.rows_affected() != sessions.len() as u64 {
@@ -358,6 +363,8 @@ pub struct Filter {
     pub payment_intent: Option<String>,
     /// What the payer typed, or what the merchant gave before that.
     pub customer_email: Option<String>,
+    /// The customer.
+    pub customer: Option<String>,
     /// The merchant's own reference.
     pub client_reference_id: Option<String>,
     /// Bounds on the creation time.
@@ -393,6 +400,9 @@ pub async fn list(
     }
     if let Some(email) = &filter.customer_email {
         query.push(" and lower(coalesce(payer_email, customer_email)) = lower(").push_bind(email).push(")");
+    }
+    if let Some(customer) = &filter.customer {
+        query.push(" and customer_id = ").push_bind(customer);
     }
     if let Some(reference) = &filter.client_reference_id {
         query.push(" and client_reference_id = ").push_bind(reference);

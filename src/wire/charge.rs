@@ -33,7 +33,7 @@ pub struct Charge {
     pub created: i64,
     /// Lower-case ISO 4217 code.
     pub currency: String,
-    /// Always null.
+    /// Who paid, where the merchant keeps customers.
     pub customer: Option<String>,
     /// Always false.
     pub disputed: bool,
@@ -190,7 +190,7 @@ impl Charge {
             captured: charge.amount_captured > 0,
             created: charge.created_at.timestamp(),
             currency: charge.total.currency.code().to_owned(),
-            customer: None,
+            customer: charge.customer_id.as_ref().map(ToString::to_string),
             disputed: false,
             failure_code: failure.map(|failure| failure.code.clone()),
             failure_message: failure.map(|failure| failure.message.clone()),
@@ -199,7 +199,7 @@ impl Charge {
             outcome,
             paid: approved,
             payment_intent: charge.payment_id.to_string(),
-            payment_method: charge.payment_method.clone(),
+            payment_method: charge.payment_method.to_string(),
             payment_method_details: PaymentMethodDetails {
                 kind: "card",
                 card: Card {

@@ -67,7 +67,7 @@ pub struct CheckoutSession {
     pub custom_fields: Vec<serde_json::Value>,
     /// All null.
     pub custom_text: CustomText,
-    /// Always null.
+    /// Whose session it is: named when it was made, or made when it was paid.
     pub customer: Option<String>,
     /// Always null.
     pub customer_account: Option<String>,
@@ -144,9 +144,9 @@ pub struct CheckoutSession {
     pub redirect_on_completion: Option<String>,
     /// Where the payer goes when the outcome has no URL of its own.
     pub return_url: Option<String>,
-    /// Always null.
-    #[schema(value_type = Option<Object>)]
-    pub saved_payment_method_options: Null,
+    /// Which kept cards are offered, and whether the payer is asked to keep his; null unless there is a customer
+    /// or was asked for.
+    pub saved_payment_method_options: Option<SavedPaymentMethodOptions>,
     /// Always null.
     pub setup_intent: Option<String>,
     /// Always null.
@@ -276,6 +276,33 @@ pub struct TotalDetails {
     pub breakdown: Option<Breakdown>,
 }
 
+/// What a session says of kept cards.
+#[derive(Serialize, ToSchema, Debug)]
+#[schema(as = CheckoutSessionSavedPaymentMethodOptions)]
+pub struct SavedPaymentMethodOptions {
+    /// Which are offered, by their `allow_redisplay`; null for the default, `always`.
+    pub allow_redisplay_filters: Option<Vec<&'static str>>,
+    /// Always `disabled`.
+    pub payment_method_remove: Option<&'static str>,
+    /// `enabled` or `disabled`.
+    pub payment_method_save: Option<&'static str>,
+}
+
+impl SavedPaymentMethodOptions {
+    fn of(session: &Session) -> Option<Self> {
+        let options = &session.options.saved_cards;
+        let is_about_any = session.customer_id.is_some() || options.offer_to_save || options.redisplay.is_some();
+        is_about_any.then(|| Self {
+            allow_redisplay_filters: options
+                .redisplay
+                .as_ref()
+                .map(|filters| filters.iter().map(|filter| filter.as_str()).collect()),
+            payment_method_remove: Some("disabled"),
+            payment_method_save: Some(if options.offer_to_save { "enabled" } else { "disabled" }),
+        })
+    }
+}
+
 /// Discounts and taxes one by one.
 #[derive(Serialize, ToSchema, Debug, Default)]
 pub struct Breakdown {
@@ -331,7 +358,7 @@ impl CheckoutSession {
             currency_conversion: None,
             custom_fields: Vec::new(),
             custom_text: CustomText::default(),
-            customer: None,
+            customer: session.customer_id.as_ref().map(ToString::to_string),
             customer_account: None,
             customer_creation: Some(
                 session.options.customer_creation.clone().unwrap_or_else(|| "if_required".to_owned()),
@@ -369,7 +396,7 @@ impl CheckoutSession {
             recovered_from: None,
             redirect_on_completion: None,
             return_url: way(&session.ways_back.return_url),
-            saved_payment_method_options: None,
+            saved_payment_method_options: SavedPaymentMethodOptions::of(session),
             setup_intent: None,
             shipping_address_collection: None,
             shipping_cost: None,

@@ -7,10 +7,12 @@
 
 pub mod charge;
 pub mod checkout_session;
+pub mod customer;
 pub mod error;
 pub mod event;
 pub mod line_item;
 pub mod payment_intent;
+pub mod payment_method;
 pub mod redirect_url;
 pub mod refund;
 pub mod webhook_endpoint;

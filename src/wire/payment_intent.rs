@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::charge::Charge;
 use super::{Expandable, Null};
 use crate::domain::payment::{self, Payment, PaymentStatus};
+use crate::domain::payment_method::FutureUsage;
 use crate::domain::session::Metadata;
 
 /// A payment intent.
@@ -38,7 +39,7 @@ pub struct PaymentIntent {
     pub created: i64,
     /// Lower-case ISO 4217 code.
     pub currency: String,
-    /// Always null.
+    /// Who pays, where the merchant keeps customers.
     pub customer: Option<String>,
     /// The merchant's description.
     pub description: Option<String>,
@@ -61,8 +62,8 @@ pub struct PaymentIntent {
     pub payment_method_types: Vec<&'static str>,
     /// Where a receipt goes.
     pub receipt_email: Option<String>,
-    /// Always null.
-    pub setup_future_usage: Option<String>,
+    /// What the card is kept for, as the session asked: `on_session` or `off_session`.
+    pub setup_future_usage: Option<&'static str>,
     /// Always null.
     #[schema(value_type = Option<Object>)]
     pub shipping: Null,
@@ -142,7 +143,7 @@ impl PaymentIntent {
             confirmation_method: "automatic",
             created: payment.created_at.timestamp(),
             currency: payment.total.currency.code().to_owned(),
-            customer: None,
+            customer: payment.customer_id.as_ref().map(ToString::to_string),
             description: payment.description.clone(),
             last_payment_error,
             latest_charge: latest.map(|charge| {
@@ -155,11 +156,11 @@ impl PaymentIntent {
             livemode: payment.livemode,
             metadata: payment.metadata.clone(),
             next_action,
-            payment_method: latest.map(|charge| charge.payment_method.clone()),
+            payment_method: latest.map(|charge| charge.payment_method.to_string()),
             payment_method_options: None,
             payment_method_types: vec!["card"],
             receipt_email: payment.receipt_email.clone(),
-            setup_future_usage: None,
+            setup_future_usage: payment.setup_future_usage.map(FutureUsage::as_str),
             shipping: None,
             statement_descriptor: payment.statement_descriptor.clone(),
             statement_descriptor_suffix: payment.statement_descriptor_suffix.clone(),

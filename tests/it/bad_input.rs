@@ -288,7 +288,6 @@ async fn what_stripe_has_and_this_gateway_does_not_do_is_refused_by_name() {
         "consent_collection[promotions]",
         "custom_fields[0][key]",
         "custom_text[submit][message]",
-        "customer",
         "customer_account",
         "customer_update[name]",
         "discounts[0][coupon]",
@@ -306,7 +305,6 @@ async fn what_stripe_has_and_this_gateway_does_not_do_is_refused_by_name() {
         "optional_items[0][price]",
         "payment_intent_data[application_fee_amount]",
         "payment_intent_data[on_behalf_of]",
-        "payment_intent_data[setup_future_usage]",
         "payment_intent_data[shipping][name]",
         "payment_intent_data[transfer_data][destination]",
         "payment_intent_data[transfer_group]",
@@ -315,7 +313,6 @@ async fn what_stripe_has_and_this_gateway_does_not_do_is_refused_by_name() {
         "payment_method_options[card][installments][enabled]",
         "permissions[update_shipping_details]",
         "redirect_on_completion",
-        "saved_payment_method_options[payment_method_save]",
         "setup_intent_data[description]",
         "shipping_address_collection[allowed_countries][]",
         "shipping_options[0][shipping_rate]",
@@ -342,7 +339,9 @@ async fn what_stripe_has_and_this_gateway_does_not_do_is_refused_by_name() {
     }
     for (param, value) in [
         ("billing_address_collection", "required"),
-        ("customer_creation", "always"),
+        ("customer_creation", "sometimes"),
+        ("payment_intent_data[setup_future_usage]", "later"),
+        ("saved_payment_method_options[payment_method_remove]", "enabled"),
         ("payment_method_collection", "always"),
         ("mode", "setup"),
     ] {

@@ -112,8 +112,11 @@ async fn every_operation_refuses_a_stranger() {
 /// What one merchant has of everything, by the kind's path.
 async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, String)> {
     let id = |object: &Value| object["id"].as_str().expect("an id").to_owned();
-    let session = merchant.session().await;
+    let kept = [("customer_creation", "always"), ("payment_intent_data[setup_future_usage]", "off_session")];
+    let session = merchant.session_with(&kept).await;
     world.payer().pay(&session, crate::payer::GOOD_CARD).await.says("Payment complete");
+    let customer = merchant.read(&session).await["customer"].as_str().expect("a customer").to_owned();
+    let methods = merchant.get(&format!("/v1/payment_methods?customer={customer}")).await.ok();
     let payment = merchant.read(&session).await["payment_intent"].as_str().expect("a payment").to_owned();
     let charges = merchant.get(&format!("/v1/charges?payment_intent={payment}")).await.ok();
     let refund = merchant.post("/v1/refunds", &[("payment_intent", &payment), ("amount", "1")]).await.ok();
@@ -127,6 +130,8 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
         ("/v1/payment_intents/", payment),
         ("/v1/charges/", id(&charges["data"][0])),
         ("/v1/refunds/", id(&refund)),
+        ("/v1/customers/", customer),
+        ("/v1/payment_methods/", id(&methods["data"][0])),
         ("/v1/webhook_endpoints/", id(&endpoint)),
         ("/v1/events/", id(&event)),
         ("/v1/redirect_urls/", id(&redirect)),
@@ -203,7 +208,7 @@ async fn unknown_routes_and_methods_answer_with_the_envelope_too() {
         "/v1/checkout/sessions/x/nope",
         "/v1/checkout-sessions",
         "/v1//checkout/sessions",
-        "/v1/customers",
+        "/v1/products",
         "/v1/%00",
     ] {
         for method in [Method::GET, Method::POST, Method::DELETE] {

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use checkstand::domain::decline::DeclineReason;
 use checkstand::domain::money::{Currency, Money};
+use checkstand::domain::payment_method::FutureUsage;
 use checkstand::providers::simulator::Simulator;
 use checkstand::providers::simulator_acs;
 use checkstand::providers::simulator_faults::{Fault, SimulatorBehaviour, Times};
 use checkstand::providers::{
     Authentication, AuthenticationFlow, AuthenticationResult, Capture, CaptureReport, ChargeRequest, LookUp, Provider,
-    RefundRequest, Report, Reversal,
+    RefundRequest, Report, Reversal, Source,
 };
 use checkstand::vault::VaultToken;
 use rand::distr::{Alphanumeric, SampleString};
@@ -59,6 +60,7 @@ pub async fn suite(provider: &dyn Provider, around: &dyn Surroundings, cards: &C
     bench.a_lost_answer_is_found_by_looking_it_up().await;
     bench.a_void_gives_everything_back_and_may_be_repeated().await;
     bench.refunds_happen_once_and_never_exceed_the_charge().await;
+    bench.a_card_that_it_remembers_pays_again().await;
     let can = provider.capabilities();
     if can.void_in_advance {
         bench.a_void_in_advance_keeps_the_charge_from_happening().await;
@@ -104,7 +106,8 @@ impl Bench<'_> {
         ChargeRequest {
             charge_id: charge_id.to_owned(),
             money: money(AMOUNT),
-            token: self.around.keep(number),
+            source: Source::Card(self.around.keep(number)),
+            keep_for: None,
             description: Some("Beans".to_owned()),
             livemode: false,
             capture: Capture::Automatic,
@@ -193,6 +196,32 @@ impl Bench<'_> {
         }
         assert!(matches!(self.found(&id).await, Report::Reversed { .. }));
         assert_eq!(self.refund(&new_id("re"), &id, 1).await, Reversal::NothingToReverse);
+    }
+
+    async fn a_card_that_it_remembers_pays_again(&self) {
+        let id = new_id("ch");
+        let asked = ChargeRequest { keep_for: Some(FutureUsage::OffSession), ..self.request(&id, self.cards.pays) };
+        let report = self.provider.charge(asked).await;
+        let Report::Succeeded { facts, .. } = &report else { panic!("not charged: {report:?}") };
+        assert_eq!(self.found(&id).await, report, "the reference is told again");
+        // What a provider does not remember, it cannot be asked for.
+        let Some(reference) = facts.reusable_reference.clone() else { return };
+        for _ in 0..2 {
+            let id = new_id("ch");
+            let source = Source::Saved { reference: reference.clone() };
+            let again = self.provider.charge(ChargeRequest { source, ..self.request(&id, self.cards.pays) }).await;
+            assert!(matches!(again, Report::Succeeded { .. }), "a remembered card: {again:?}");
+            assert!(matches!(self.refund(&new_id("re"), &id, AMOUNT).await, Reversal::Done { .. }));
+        }
+        let unknown = Source::Saved { reference: new_id("nobody") };
+        let id = new_id("ch");
+        let refused =
+            self.provider.charge(ChargeRequest { source: unknown, ..self.request(&id, self.cards.pays) }).await;
+        assert!(matches!(refused, Report::Declined { .. }), "a card that nobody remembers: {refused:?}");
+        let plain = new_id("ch");
+        let report = self.provider.charge(self.request(&plain, self.cards.pays)).await;
+        let Report::Succeeded { facts, .. } = &report else { panic!("not charged: {report:?}") };
+        assert_eq!(facts.reusable_reference, None, "remembered though nobody asked for it");
     }
 
     async fn a_void_in_advance_keeps_the_charge_from_happening(&self) {

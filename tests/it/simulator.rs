@@ -7,7 +7,7 @@ use checkstand::providers::simulator_cards::TEST_CARDS;
 use checkstand::providers::simulator_faults::{Fault, SimulatorBehaviour, Times};
 use checkstand::providers::{
     Authentication, AuthenticationFlow, AuthenticationResult, CallbackError, Capture, CaptureReport, ChargeRequest,
-    CheckResult, Facts, LookUp, Provider, Report, Reversal, RiskLevel,
+    CheckResult, Facts, LookUp, Provider, Report, Reversal, RiskLevel, Source,
 };
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ fn request(around: &dyn Surroundings, charge_id: &str, number: &str) -> ChargeRe
     ChargeRequest {
         charge_id: charge_id.to_owned(),
         money: money(2_500),
-        token: around.keep(number),
+        source: Source::Card(around.keep(number)),
+        keep_for: None,
         description: None,
         livemode: false,
         capture: Capture::Automatic,

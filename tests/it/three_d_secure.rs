@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use crate::payer::{Card, GOOD_CARD, Page, Payer};
 use crate::world::World;
 
-const ASKED_CARD: Card = Card { number: "4000 0000 0000 3220", expiry: "12 / 49", cvc: "123" };
+pub const ASKED_CARD: Card = Card { number: "4000 0000 0000 3220", expiry: "12 / 49", cvc: "123" };
 
 /// Answers the bank that a page leads to; gives the page that it shows then.
 pub async fn answer_the_bank(page: &Page, word: &str) -> Page {

@@ -51,8 +51,8 @@ create table payment_method (
         (allow_redisplay in ('always', 'limited', 'unspecified')),
     metadata            jsonb not null,
     -- The number, sealed for this row and no other, and the name of the key.
-    number_key          text,
-    number_sealed       bytea,
+    vault_key          text,
+    vault_sealed       bytea,
     created_at          timestamptz not null,
     used_at             timestamptz not null,
     detached_at         timestamptz,
@@ -60,13 +60,13 @@ create table payment_method (
         (case state when 'pending' then detached_at is null
                     when 'attached' then customer_id is not null and detached_at is null
                     else customer_id is null and detached_at is not null
-                         and provider_token is null and number_sealed is null end),
-    constraint payment_method_number check ((number_key is null) = (number_sealed is null))
+                         and provider_token is null and vault_sealed is null end),
+    constraint payment_method_number check ((vault_key is null) = (vault_sealed is null))
 );
 -- A card is kept once for a customer, however often it is saved.
 create unique index payment_method_once on payment_method (customer_id, card_fingerprint) where state = 'attached';
 create index payment_method_by_customer on payment_method (customer_id, id) where state = 'attached';
-create index payment_method_by_key on payment_method (number_key, id) where number_key is not null;
+create index payment_method_by_key on payment_method (vault_key, id) where vault_key is not null;
 
 alter table checkout_session add column customer_id text;
 create index checkout_session_by_customer on checkout_session (customer_id, id) where customer_id is not null;

@@ -20,7 +20,7 @@ macro_rules! columns {
     () => {
         "id, merchant_id, livemode, customer_id, state, provider, provider_token, card_brand, card_last4,
          card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, holder_name, holder_email,
-         future_usage, allow_redisplay, metadata, number_key, number_sealed, created_at, used_at, detached_at"
+         future_usage, allow_redisplay, metadata, vault_key, vault_sealed, created_at, used_at, detached_at"
     };
 }
 
@@ -34,7 +34,7 @@ fn to_method(row: &PgRow) -> Result<PaymentMethod> {
         ("detached", Some(at)) => PaymentMethodState::Detached(at),
         _ => return Err(broken("state and detached_at disagree")),
     };
-    let number = match (row.try_get("number_key")?, row.try_get("number_sealed")?) {
+    let number = match (row.try_get("vault_key")?, row.try_get("vault_sealed")?) {
         (Some(key), Some(bytes)) => Some(SealedNumber { key, bytes }),
         (None, None) => None,
         _ => return Err(broken("half a sealed number")),
@@ -78,7 +78,7 @@ pub async fn save(connection: &mut Connection, method: &PaymentMethod) -> Result
     sqlx::query(
         "insert into payment_method (id, merchant_id, livemode, customer_id, state, provider, provider_token, card_brand,
              card_last4, card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, holder_name,
-             holder_email, future_usage, allow_redisplay, metadata, number_key, number_sealed, created_at, used_at,
+             holder_email, future_usage, allow_redisplay, metadata, vault_key, vault_sealed, created_at, used_at,
              detached_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
              $23, $24)
@@ -88,7 +88,7 @@ pub async fn save(connection: &mut Connection, method: &PaymentMethod) -> Result
              card_funding = excluded.card_funding, card_country = excluded.card_country,
              holder_name = excluded.holder_name, holder_email = excluded.holder_email,
              future_usage = excluded.future_usage, allow_redisplay = excluded.allow_redisplay,
-             metadata = excluded.metadata, number_key = excluded.number_key, number_sealed = excluded.number_sealed,
+             metadata = excluded.metadata, vault_key = excluded.vault_key, vault_sealed = excluded.vault_sealed,
              used_at = excluded.used_at, detached_at = excluded.detached_at",
     )
     .bind(method.id.as_str())
@@ -245,9 +245,9 @@ pub async fn list(
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn number_keys(database: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>> {
+pub async fn vault_keys(database: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>> {
     let rows = sqlx::query(
-        "select number_key, count(*) from payment_method where number_key is not null group by number_key order by 1",
+        "select vault_key, count(*) from payment_method where vault_key is not null group by vault_key order by 1",
     )
     .fetch_all(database)
     .await?;
@@ -267,7 +267,7 @@ pub async fn lock_sealed_with(
     let rows = sqlx::query(concat!(
         "select ",
         columns!(),
-        " from payment_method where number_key = $1 and id > $2 order by id limit $3 for update"
+        " from payment_method where vault_key = $1 and id > $2 order by id limit $3 for update"
     ))
     .bind(key)
     .bind(after.unwrap_or_default())
@@ -283,7 +283,7 @@ pub async fn lock_sealed_with(
 /// When the database does not answer.
 pub async fn save_numbers(connection: &mut Connection, numbers: &[(PaymentMethodId, SealedNumber)]) -> Result<()> {
     sqlx::query(
-        "update payment_method m set number_key = g.key, number_sealed = g.bytes
+        "update payment_method m set vault_key = g.key, vault_sealed = g.bytes
          from unnest($1::text[], $2::text[], $3::bytea[]) as g (id, key, bytes) where m.id = g.id",
     )
     .bind(numbers.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>())
@@ -301,8 +301,8 @@ pub async fn save_numbers(connection: &mut Connection, numbers: &[(PaymentMethod
 /// When the database does not answer.
 pub async fn erase_numbers(connection: &mut Connection, key: &str, limit: i64) -> Result<u64> {
     let done = sqlx::query(
-        "update payment_method set number_key = null, number_sealed = null
-         where id in (select id from payment_method where number_key = $1 order by id limit $2)",
+        "update payment_method set vault_key = null, vault_sealed = null
+         where id in (select id from payment_method where vault_key = $1 order by id limit $2)",
     )
     .bind(key)
     .bind(limit)

@@ -31,7 +31,7 @@ async fn whole_database(world: &World) -> String {
     all
 }
 
-const SEALED: &str = "select count(*) from payment_method where number_sealed is not null";
+const SEALED: &str = "select count(*) from payment_method where vault_sealed is not null";
 
 #[tokio::test]
 async fn a_number_out_of_the_vault_is_charged_with_a_fresh_security_code() {
@@ -63,7 +63,7 @@ async fn a_number_out_of_the_vault_is_charged_with_a_fresh_security_code() {
     // Detached, the number is gone and not only hidden.
     merchant.post(&format!("/v1/payment_methods/{}/detach", id(&method)), &[]).await.ok();
     assert_eq!(world.count(SEALED).await, 0);
-    assert_eq!(world.count("select count(*) from payment_method where number_key is not null").await, 0);
+    assert_eq!(world.count("select count(*) from payment_method where vault_key is not null").await, 0);
     world.end().await;
 }
 
@@ -100,7 +100,7 @@ async fn a_number_does_not_open_in_another_row() {
     // Somebody who can write to the database gives his customer the number of another.
     world
         .execute(
-            "update payment_method m set provider_token = null, number_sealed = o.number_sealed
+            "update payment_method m set provider_token = null, vault_sealed = o.vault_sealed
              from payment_method o where o.id <> m.id",
         )
         .await;

@@ -143,7 +143,7 @@ async fn after_whole_stories_no_secret_is_in_any_row_or_log_line() {
         let form = crate::saved_cards::with(form, "saved_card_cvc", "937");
         payer.submit(&page, &form).await.says("Payment complete");
     }
-    assert_eq!(world.count("select count(*) from payment_method where number_sealed is not null").await, 3);
+    assert_eq!(world.count("select count(*) from payment_method where vault_sealed is not null").await, 3);
     // In doubt, looked up, settled later; and one that the company never heard of.
     for fault in [Fault::FailAfter, Fault::FailBefore] {
         world.replicas[0].simulator.set(fault, Times::Next(1));

@@ -13,6 +13,12 @@ pub enum Error {
     /// Well-formed, but the present state does not allow it.
     #[error("{}", .0.message())]
     Refused(Refusal),
+    /// The card was not charged: it cannot be one, or its bank says no.
+    #[error("{}", .0.message)]
+    Declined(Box<CardRefusal>),
+    /// Too many requests for one thing in a short time.
+    #[error("Too many requests for this checkout session. Wait a few seconds and try again.")]
+    RateLimited,
     /// A parameter is wrong.
     #[error("{message}")]
     Invalid {
@@ -52,6 +58,19 @@ pub enum Error {
     /// Our fault. The text is for the log only.
     #[error("An error occurred on our side. Quote the request id to support.")]
     Internal(String),
+}
+
+/// Why a card was not charged, in words for whom it is told.
+#[derive(Debug, Clone)]
+pub struct CardRefusal {
+    /// Stripe's code.
+    pub code: &'static str,
+    /// Stripe's decline code.
+    pub decline_code: Option<&'static str>,
+    /// The parameter at fault, where what was sent can be no card.
+    pub param: Option<&'static str>,
+    /// What to do.
+    pub message: String,
 }
 
 impl Error {

@@ -153,6 +153,7 @@ pub fn asset_headers() -> [(HeaderName, HeaderValue); 2] {
 }
 
 /// Headers of an API answer. The API is for servers, so there is no CORS header: a browser on another site reads nothing.
+/// Only answers to a payer's token name an origin, one of the merchant's own, and say so themselves.
 pub fn api_headers() -> [(HeaderName, HeaderValue); 3] {
     [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),

@@ -29,7 +29,7 @@ pub struct ApiError {
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: Option<&'static str>, message: String) -> Self {
         let doc_url = code.map(|code| format!("{ERRORS_PATH}#{code}"));
-        Self { status, body: Box::new(ErrorBody { kind, code, message, param: None, doc_url }) }
+        Self { status, body: Box::new(ErrorBody { kind, code, decline_code: None, message, param: None, doc_url }) }
     }
 
     /// No such route.
@@ -60,6 +60,28 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", Some("request_timeout"), message)
     }
 
+    /// A payer's token that opens nothing, whatever the reason: one answer for all of them.
+    pub fn unknown_token() -> Self {
+        let message = "There is no checkout session for this token.".to_owned();
+        let mut answer = Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("resource_missing"), message);
+        answer.body.param = Some("token".to_owned());
+        answer
+    }
+
+    /// A page of another origin calls with a payer's token.
+    pub fn origin_not_allowed() -> Self {
+        let message = "Pages of this origin may not use the payer's token. Allow it with POST /v1/redirect_urls, \
+            or call without an Origin header."
+            .to_owned();
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", Some("origin_not_allowed"), message)
+    }
+
+    /// The body is of a kind that payers' requests do not have.
+    pub fn json_wanted() -> Self {
+        let message = "Send the parameters as application/json, without compression.".to_owned();
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", Some("unsupported_media_type"), message)
+    }
+
     /// The body is of a kind that the API does not read.
     pub fn unsupported_media_type() -> Self {
         let message =
@@ -83,6 +105,15 @@ impl From<Error> for ApiError {
                 let mut answer = Self::new(StatusCode::BAD_REQUEST, invalid, Some(refusal.code()), message);
                 answer.body.param = refusal.param().map(str::to_owned);
                 answer
+            }
+            Error::Declined(refusal) => {
+                let mut answer = Self::new(StatusCode::PAYMENT_REQUIRED, "card_error", Some(refusal.code), message);
+                answer.body.decline_code = refusal.decline_code;
+                answer.body.param = refusal.param.map(str::to_owned);
+                answer
+            }
+            Error::RateLimited => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("rate_limit"), message)
             }
             Error::Invalid { code, param, message } => {
                 let mut answer = Self::new(StatusCode::BAD_REQUEST, invalid, Some(code), message);
@@ -120,7 +151,7 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"checkstand\""));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

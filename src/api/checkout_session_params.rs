@@ -15,7 +15,7 @@ use super::saved_card_params::{CustomerCreation, ForWhom, SavedPaymentMethodOpti
 use crate::domain::money::Currency;
 use crate::domain::payment;
 use crate::domain::pricing::{LineInput, PricedCart, price_lines};
-use crate::domain::redirect::{AllowedRedirect, WayBack};
+use crate::domain::redirect::{AllowedRedirect, RedirectError, WayBack};
 use crate::domain::session::{Options, WaysBack};
 use crate::error::{Error, Result};
 use crate::i18n::{LOCALE_AUTO, Locale};
@@ -351,15 +351,14 @@ fn way_back(
     allowed: &[AllowedRedirect],
     livemode: bool,
 ) -> Result<Option<WayBack>> {
-    use crate::domain::redirect::RedirectError;
     let Some(value) = value else { return Ok(None) };
-    match WayBack::parse(&value, allowed, livemode) {
-        Ok(way) => Ok(Some(way)),
-        Err(error) => {
-            let code = if error == RedirectError::NotAllowed { "redirect_url_not_allowed" } else { "url_invalid" };
-            Err(Error::invalid(code, param, format!("`{param}` {}.", error.message())))
-        }
-    }
+    WayBack::parse(&value, allowed, livemode).map(Some).map_err(|error| redirect_refused(param, error))
+}
+
+/// A redirect URL that is not taken, named by its parameter.
+pub fn redirect_refused(param: &str, error: RedirectError) -> Error {
+    let code = if error == RedirectError::NotAllowed { "redirect_url_not_allowed" } else { "url_invalid" };
+    Error::invalid(code, param, format!("`{param}` {}.", error.message()))
 }
 
 impl LineItemParam {

@@ -129,9 +129,12 @@ async fn authenticate(api: &Api, headers: &HeaderMap, peer: Option<Peer>) -> Res
     Ok(Caller { merchant_id: MerchantId::from_stored(stored.merchant_id), livemode: stored.livemode })
 }
 
+/// How a body is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum BodyKind {
+pub enum BodyKind {
+    /// `application/x-www-form-urlencoded`, or without a content type.
     Form,
+    /// `application/json`.
     Json,
 }
 
@@ -158,7 +161,7 @@ impl FromRequest<Api> for Call {
         let caller = authenticate(api, &parts.headers, peer).await.map_err(IntoResponse::into_response)?;
         let kind = body_kind(&parts.headers).map_err(IntoResponse::into_response)?;
         let idempotency_key = idempotency_key(&parts.headers).map_err(IntoResponse::into_response)?;
-        let body = read(body).await.map_err(IntoResponse::into_response)?;
+        let body = read(body, BODY_BYTES_MAX).await.map_err(IntoResponse::into_response)?;
         Ok(Self {
             app: std::sync::Arc::clone(&api.app),
             caller,
@@ -186,7 +189,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-fn body_kind(headers: &HeaderMap) -> Result<BodyKind, ApiError> {
+/// What the headers say of the body.
+pub fn body_kind(headers: &HeaderMap) -> Result<BodyKind, ApiError> {
     let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
     let media_type = match headers.get(header::CONTENT_TYPE) {
         None => "",
@@ -203,7 +207,8 @@ fn body_kind(headers: &HeaderMap) -> Result<BodyKind, ApiError> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+/// The key in the `Idempotency-Key` header.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
@@ -216,12 +221,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     Ok(Some(text.to_owned()))
 }
 
-async fn read(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+/// Reads a body of at most so many bytes.
+pub async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            Err(ApiError::body_too_large(BODY_BYTES_MAX))
-        }
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(ApiError::body_too_large(bytes_max)),
         Err(error) if body_read_timed_out(&*error) => Err(ApiError::body_too_slow()),
         Err(_) => Err(Error::invalid("parameters_malformed", "", "The request body could not be read.").into()),
     }

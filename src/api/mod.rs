@@ -1,7 +1,8 @@
 //! Door 1: the merchants' REST API under `/v1`, in Stripe's shapes.
 //!
-//! The rule: every route stands in this table of contents and calls the guard before anything else;
-//! a handler parses, calls one operation and answers. Every answer is JSON, and every failure is the
+//! The rule: every route stands in this table of contents and calls the guard before anything else
+//! (`payer_sessions` looks at the payer's token instead, the only credential there); a handler
+//! parses, calls one operation and answers. Every answer is JSON, and every failure is the
 //! error envelope, unknown routes and panics included. The OpenAPI document is made from the same
 //! table.
 
@@ -17,12 +18,16 @@ pub mod params;
 mod params_failure;
 mod params_form;
 mod params_reader;
+mod payer_card;
+mod payer_pace;
+mod payer_sessions;
 mod payment_intents;
 mod payment_methods;
 mod redirect_urls;
 pub mod reference;
 mod refunds;
 mod saved_card_params;
+mod test_mode;
 mod webhook_endpoints;
 
 use std::sync::Arc;
@@ -32,7 +37,7 @@ use axum::extract::{OriginalUri, Request, State};
 use axum::http::Method;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{any, options};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -40,6 +45,7 @@ use utoipa_axum::routes;
 
 use self::answer::ApiError;
 pub use self::guard::KeyCache;
+pub use self::payer_pace::PayerPace;
 use crate::app::App;
 use crate::error::Error;
 use crate::telemetry::{Door, observe};
@@ -51,6 +57,8 @@ pub struct Api {
     pub app: Arc<App>,
     /// API keys seen lately.
     pub keys: Arc<KeyCache>,
+    /// How often payers' pages call.
+    pub pace: Arc<PayerPace>,
 }
 
 #[derive(OpenApi)]
@@ -65,6 +73,7 @@ pub struct Api {
     security(("bearer" = []), ("basic" = [])),
     tags(
         (name = "Checkout sessions", description = "Short-lived, single-use sessions that a payer completes on a hosted page."),
+        (name = "Payer's own page", description = "A session driven from the merchant's own page with the payer's token, without an API key."),
         (name = "Payment intents", description = "What became of a session's payment."),
         (name = "Charges", description = "Every try to take money, failed ones too."),
         (name = "Refunds", description = "Money given back."),
@@ -73,6 +82,7 @@ pub struct Api {
         (name = "Events", description = "What happened, and whether the merchant's backend knows."),
         (name = "Webhook endpoints", description = "Where events are delivered to."),
         (name = "Redirect URLs", description = "Where payers may be sent back to."),
+        (name = "Test helpers", description = "Play payer, bank and time in test mode, without a browser."),
     ),
 )]
 struct Document;
@@ -83,6 +93,8 @@ fn table_of_contents() -> OpenApiRouter<Api> {
         .routes(routes!(checkout_sessions::retrieve, checkout_sessions::update))
         .routes(routes!(checkout_sessions::expire))
         .routes(routes!(checkout_sessions::line_items))
+        .routes(routes!(payer_sessions::retrieve))
+        .routes(routes!(payer_sessions::confirm))
         .routes(routes!(payment_intents::list))
         .routes(routes!(payment_intents::retrieve, payment_intents::update))
         .routes(routes!(payment_intents::capture))
@@ -105,6 +117,10 @@ fn table_of_contents() -> OpenApiRouter<Api> {
         .routes(routes!(webhook_endpoints::retrieve, webhook_endpoints::update, webhook_endpoints::delete))
         .routes(routes!(redirect_urls::create, redirect_urls::list))
         .routes(routes!(redirect_urls::retrieve, redirect_urls::delete))
+        .routes(routes!(test_mode::complete))
+        .routes(routes!(test_mode::decline))
+        .routes(routes!(test_mode::authenticate))
+        .routes(routes!(test_mode::expire))
 }
 
 /// The OpenAPI 3.1 document of the API.
@@ -130,9 +146,12 @@ pub fn openapi_json() -> String {
 
 /// The door.
 pub fn router(app: Arc<App>) -> Router {
-    let api = Api { app, keys: Arc::new(KeyCache::default()) };
+    let api = Api { app, keys: Arc::new(KeyCache::default()), pace: Arc::new(PayerPace::default()) };
     let (routes, _) = table_of_contents().split_for_parts();
     routes
+        // Browsers ask before a merchant's own page may send JSON.
+        .route("/v1/checkout/sessions/token/{token}", options(payer_sessions::preflight))
+        .route("/v1/checkout/sessions/token/{token}/confirm", options(payer_sessions::preflight))
         // Addresses that lead nowhere are routes too, so that they pass through the layers below: SDKs
         // read the request id of every answer.
         .route("/v1", any(unknown_route))

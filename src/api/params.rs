@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use zeroize::Zeroize;
 
 use super::params_failure::Failure;
 use super::params_form::tree_from_form;
@@ -122,6 +123,17 @@ pub(super) enum Node {
     Map(Vec<(String, Node)>),
 }
 
+impl Node {
+    fn wipe(&mut self) {
+        match self {
+            Self::Text(text) => text.zeroize(),
+            Self::List(nodes) => nodes.iter_mut().for_each(Self::wipe),
+            Self::Map(entries) => entries.iter_mut().for_each(|(_, node)| node.wipe()),
+            Self::Null | Self::Bool(_) | Self::Number(_) => {}
+        }
+    }
+}
+
 /// Decodes an `application/x-www-form-urlencoded` body. Brackets may be literal or percent-encoded,
 /// an empty body has no parameters, an empty value unsets, a name that repeats takes its last
 /// value. Fails with the first refusal.
@@ -139,6 +151,15 @@ pub fn decode_query<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParamError> 
 /// empty body has no parameters. Fails with the first refusal.
 pub fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParamError> {
     decode_tree(&tree_from_json(bytes)?, Source::Json)
+}
+
+/// As [`decode_json`], and wipes the texts that it made of the body on the way: for bodies that hold card data.
+/// The body itself is the caller's to wipe, and so is what it asks for.
+pub fn decode_json_and_wipe<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParamError> {
+    let mut tree = tree_from_json(bytes)?;
+    let decoded = decode_tree(&tree, Source::Json);
+    tree.wipe();
+    decoded
 }
 
 fn decode_tree<T: DeserializeOwned>(tree: &Node, source: Source) -> Result<T, ParamError> {

@@ -329,7 +329,7 @@ impl Charge {
         }
         let amount = asked.unwrap_or(self.total.minor);
         if amount < 1 {
-            Err(Refusal::AmountTooSmall)
+            Err(Refusal::CaptureTooSmall)
         } else if amount > self.total.minor {
             Err(Refusal::CaptureTooLarge { available: self.total.minor })
         } else {

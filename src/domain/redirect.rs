@@ -140,15 +140,25 @@ impl AllowedRedirect {
         })
     }
 
+    /// Whether a browser's `Origin` header names this entry's origin. Its path is no part of an origin.
+    pub fn is_origin(&self, origin: &str) -> bool {
+        let Ok(url) = Url::parse(origin) else { return false };
+        // A browser writes an origin as the parser does. Whatever is written otherwise came from something else.
+        url.origin().ascii_serialization() == origin && self.is_of(&url)
+    }
+
+    fn is_of(&self, url: &Url) -> bool {
+        url.scheme() == self.scheme
+            && url.host().is_some_and(|host| host.to_string() == self.host)
+            && (self.port.is_none() || url.port_or_known_default() == self.port)
+    }
+
     fn covers(&self, url: &Url) -> bool {
         let path = url.path();
         let below = path
             .strip_prefix(self.path_prefix.as_str())
             .is_some_and(|rest| rest.is_empty() || self.path_prefix.ends_with('/') || rest.starts_with('/'));
-        url.scheme() == self.scheme
-            && url.host().is_some_and(|host| host.to_string() == self.host)
-            && (self.port.is_none() || url.port_or_known_default() == self.port)
-            && below
+        self.is_of(url) && below
     }
 }
 
@@ -287,6 +297,32 @@ mod tests {
         }
         let long = format!("https://shop.example/{}", "a".repeat(URL_LENGTH_MAX));
         assert_eq!(WayBack::parse(&long, &allowed, false), Err(RedirectError::TooLong));
+    }
+
+    #[test]
+    fn an_origin_is_that_of_an_entry_whatever_the_path() {
+        let allowed = list(&["https://shop.example/return", "http://localhost:*", "https://pay.example:8443"]);
+        for (origin, is_allowed) in [
+            ("https://shop.example", true),
+            ("http://localhost:3000", true),
+            ("http://localhost", true),
+            ("https://pay.example:8443", true),
+            ("https://shop.example:443", false),
+            ("https://shop.example/", false),
+            ("https://shop.example/return", false),
+            ("HTTPS://shop.example", false),
+            ("http://shop.example", false),
+            ("https://shop.example:8443", false),
+            ("https://pay.example", false),
+            ("https://shop.example.evil.test", false),
+            ("https://evil.test", false),
+            ("https://user@shop.example", false),
+            ("null", false),
+            ("", false),
+            ("*", false),
+        ] {
+            assert_eq!(allowed.iter().any(|entry| entry.is_origin(origin)), is_allowed, "{origin}");
+        }
     }
 
     #[test]

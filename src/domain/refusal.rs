@@ -19,6 +19,8 @@ pub enum Refusal {
     PaymentUnexpectedState(PaymentStatus),
     /// The payment belongs to a session that is still open, which alone decides about it.
     PaymentOfOpenSession,
+    /// No bank waits for the payer of the session to say who he is.
+    NobodyAsked,
     /// The charge was captured before.
     ChargeAlreadyCaptured,
     /// Nothing is left to give back.
@@ -29,6 +31,8 @@ pub enum Refusal {
     PaymentMethodUnusable,
     /// Zero or less.
     AmountTooSmall,
+    /// Zero or less is to be captured.
+    CaptureTooSmall,
     /// More than is reserved.
     CaptureTooLarge {
         /// Minor units that could be captured.
@@ -47,12 +51,14 @@ impl Refusal {
         match self {
             Self::SessionNotOpen(_) | Self::SessionPastDeadline => "session_not_open",
             Self::SessionProcessing => "session_processing",
-            Self::PaymentUnexpectedState(_) | Self::PaymentOfOpenSession => "payment_intent_unexpected_state",
+            Self::PaymentUnexpectedState(_) | Self::PaymentOfOpenSession | Self::NobodyAsked => {
+                "payment_intent_unexpected_state"
+            }
             Self::ChargeAlreadyCaptured => "charge_already_captured",
             Self::ChargeAlreadyRefunded => "charge_already_refunded",
             Self::ChargeNotRefundable => "charge_not_refundable",
             Self::PaymentMethodUnusable => "payment_method_unusable",
-            Self::AmountTooSmall => "amount_too_small",
+            Self::AmountTooSmall | Self::CaptureTooSmall => "amount_too_small",
             Self::CaptureTooLarge { .. } | Self::RefundTooLarge { .. } => "amount_too_large",
         }
     }
@@ -76,6 +82,10 @@ impl Refusal {
                 "The payment intent belongs to a checkout session that is still open; expire the session instead."
                     .to_owned()
             }
+            Self::NobodyAsked => {
+                "No bank waits for this checkout session's payer; pay with a card that requires authentication first."
+                    .to_owned()
+            }
             Self::ChargeAlreadyCaptured => "This payment has been captured already.".to_owned(),
             Self::ChargeAlreadyRefunded => {
                 "Everything that was captured has been refunded, or is being refunded.".to_owned()
@@ -85,7 +95,7 @@ impl Refusal {
                 "The saved payment method is not this customer's, has expired, or cannot be charged any more."
                     .to_owned()
             }
-            Self::AmountTooSmall => "The amount must be at least 1 minor unit.".to_owned(),
+            Self::AmountTooSmall | Self::CaptureTooSmall => "The amount must be at least 1 minor unit.".to_owned(),
             Self::CaptureTooLarge { available } => {
                 format!("The amount to capture is greater than what is authorized ({available}).")
             }
@@ -100,7 +110,7 @@ impl Refusal {
         match self {
             Self::AmountTooSmall | Self::RefundTooLarge { .. } => Some("amount"),
             Self::PaymentMethodUnusable => Some("payment_method"),
-            Self::CaptureTooLarge { .. } => Some("amount_to_capture"),
+            Self::CaptureTooSmall | Self::CaptureTooLarge { .. } => Some("amount_to_capture"),
             _ => None,
         }
     }

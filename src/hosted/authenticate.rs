@@ -5,15 +5,15 @@
 //! from another site carries none, and may be used twice, late, or in another browser.
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 
 use super::page::{Pages, Policy, amount, locale};
-use super::views::AuthenticateView;
+use super::views::{AuthenticateView, BackView, PageFrame};
 use crate::domain::payment::ChargeState;
 use crate::domain::session::State as SessionState;
 use crate::error::Result;
-use crate::ops::{payments, sessions};
+use crate::ops::{confirmations, payments, sessions};
 
 /// `GET /c/{token}/3ds`: on to the bank.
 pub async fn leave(State(pages): State<Pages>, Path(token): Path<String>, headers: HeaderMap) -> Response {
@@ -48,10 +48,22 @@ pub(super) async fn show(pages: &Pages, token: &str, headers: &HeaderMap, leave:
     Ok(pages.render(StatusCode::OK, Policy::Hop, &view))
 }
 
-/// `GET` and `POST /3ds/{state}`: back from the bank, however it sends him.
-pub async fn come_back(State(pages): State<Pages>, Path(state): Path<String>) -> Response {
-    match payments::come_back(&pages.app, &state).await {
-        Ok(session) => pages.go_to(&format!("/c/{}/done", pages.app.keyring.payer_token(&session))),
-        Err(error) => pages.failure(&error),
+/// `GET` and `POST /3ds/{state}`: back from the bank, however it sends him. A payer of a merchant's own page goes
+/// on there, by a page of ours: his browser may refuse to be redirected to another origin after the bank's form.
+pub async fn come_back(State(pages): State<Pages>, Path(state): Path<String>, method: Method) -> Response {
+    let back = payments::come_back(&pages.app, &state).await;
+    let (session, way_on) = match (back, confirmations::way_on(&pages.app, &state).await) {
+        (Ok(session), Ok(way_on)) => (session, way_on),
+        (Err(error), _) | (_, Err(error)) => return pages.failure(&error),
+    };
+    match way_on {
+        None => pages.go_to(&format!("/c/{}/done", pages.app.keyring.payer_token(&session))),
+        Some(_) if method == Method::POST => pages.go_to(&format!("/3ds/{state}")),
+        Some((url, domain)) => {
+            let test_mode = session.as_str().starts_with("cs_test_");
+            let frame = PageFrame { test_mode, ..pages.frame(None, Policy::Hop) };
+            let view = BackView { frame, url, domain, reference: session.to_string() };
+            pages.render(StatusCode::OK, Policy::Hop, &view)
+        }
     }
 }

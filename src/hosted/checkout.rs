@@ -119,11 +119,11 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     if !page.session.is_usable(pages.app.clock.now()) {
         return pages.go_to(&format!("/c/{token}/status"));
     }
-    if !can_be_paid(&pages, &page.session) {
+    if !sessions::takes_cards(&pages.app, &page.session) {
         return pages.message(MessageKind::NotPayable);
     }
     if page.session.opened_at.is_none() && method == Method::GET {
-        note_opened(&pages, &page.session).await;
+        sessions::note_opened(&pages.app, &page.session).await;
     }
     // A payer who comes back to the form after a refused try is told why it was refused.
     let mut trouble = Trouble::default();
@@ -152,24 +152,6 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     let mut response = show(&pages, &token, &page, &offered, &headers, &browser, StatusCode::OK, typed, trouble);
     browser.remember(&pages.app.settings, response.headers_mut());
     response
-}
-
-/// Whether anybody would take the money: a provider for the mode, and for live cards the operator's word that
-/// they may be typed here.
-fn can_be_paid(pages: &Pages, session: &Session) -> bool {
-    let may_be_typed = !session.livemode || pages.app.settings.card_entry_live;
-    may_be_typed && pages.app.providers.for_mode(session.livemode).is_some()
-}
-
-/// Notes the first opening before the form is shown, so that the event comes before whatever the payer
-/// does with it. That it could not be noted keeps nobody from paying.
-async fn note_opened(pages: &Pages, session: &Session) {
-    let app = std::sync::Arc::clone(&pages.app);
-    let id = session.id.clone();
-    let noted = crate::ops::to_the_end(&pages.app, async move { sessions::open(&app, &id).await }).await;
-    if let Err(error) = noted {
-        tracing::warn!(session = %session.id, error = ?error, "the first opening of a session could not be noted");
-    }
 }
 
 /// `GET /c/{token}/pay`: where a browser lands that reloads after a form by typing the address.
@@ -206,7 +188,7 @@ async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body,
         return pages.go_to(&done);
     }
     let session = &page.session;
-    if !can_be_paid(pages, session) {
+    if !sessions::takes_cards(&pages.app, session) {
         return pages.message(MessageKind::NotPayable);
     }
     let offered = match offered(pages, session).await {

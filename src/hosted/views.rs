@@ -329,6 +329,20 @@ impl AuthenticateView {
     }
 }
 
+/// The page between the payer's bank and the merchant's own page, `GET /3ds/{state}`.
+#[derive(Clone, Template)]
+#[template(path = "hosted/back.html")]
+pub struct BackView {
+    /// Language, mode and assets.
+    pub frame: PageFrame,
+    /// Where the payer goes on, covered by the merchant's allow-list.
+    pub url: String,
+    /// Its host as shown to the payer.
+    pub domain: String,
+    /// Session id to quote to support.
+    pub reference: String,
+}
+
 /// How a session stands once it shows no form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

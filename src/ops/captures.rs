@@ -6,9 +6,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::payments::{booking, find, lock, provider_of, void};
+use super::Announcements;
+use super::payments::{booking, find, find_with_charge, lock, provider_of, void};
 use super::replay::{Answer, Write};
-use super::{Announcements, Caller};
 use crate::app::App;
 use crate::domain::ledger::Movement;
 use crate::domain::money::Money;
@@ -116,12 +116,7 @@ pub async fn cancel(app: &App, write: &Write, id: &str, reason: Option<String>, 
 
 /// The answer after the provider's: the payment as it is now, which also becomes the kept answer.
 async fn finish(app: &App, write: &Write, known: &Payment, expand: &Expand) -> Result<Answer> {
-    let caller: &Caller = &write.caller;
-    let pool = app.store.pool();
-    let payment = store::payments::find_payment(pool, &caller.merchant_id, caller.livemode, &known.id)
-        .await?
-        .ok_or_else(|| Error::not_found("payment_intent", known.id.as_str()))?;
-    let charge = store::payments::latest_charge(pool, &payment.session_id).await?;
+    let (payment, charge) = find_with_charge(app, &write.caller, known.id.as_str()).await?;
     let answer = render(&payment, charge.as_ref(), expand);
     write.keep_instead(app, &answer).await?;
     Ok(answer)

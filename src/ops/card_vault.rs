@@ -41,7 +41,7 @@ pub struct Rotated {
 /// # Errors
 /// The database's.
 pub async fn keys(app: &App) -> Result<Vec<KeyUse>> {
-    let in_use = store::payment_methods::number_keys(app.store.pool()).await?;
+    let in_use = store::payment_methods::vault_keys(app.store.pool()).await?;
     let configured = app.sealing.key_names();
     let mut keys: Vec<KeyUse> = configured
         .iter()

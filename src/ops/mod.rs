@@ -8,6 +8,7 @@ pub mod batching;
 pub mod captures;
 pub mod card_vault;
 pub mod charges;
+pub mod confirmations;
 pub mod customers;
 pub mod doubts;
 pub mod endpoints;
@@ -21,6 +22,7 @@ pub mod replay;
 pub mod saved_cards;
 pub mod sessions;
 pub mod sweep;
+pub mod test_mode;
 
 use std::future::Future;
 use std::sync::Arc;

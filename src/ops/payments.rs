@@ -485,9 +485,23 @@ pub async fn come_back(app: &Arc<App>, return_state: &str) -> Result<SessionId> 
 /// # Errors
 /// `NotFound`.
 pub async fn retrieve(app: &App, caller: &Caller, id: &str, expand: &Expand) -> Result<PaymentIntent> {
-    let payment = find(app, caller, id).await?;
-    let latest = store::payments::latest_charge(app.store.pool(), &payment.session_id).await?;
+    let (payment, latest) = find_with_charge(app, caller, id).await?;
     Ok(PaymentIntent::new(&payment, latest.as_ref(), expand.wants("latest_charge")))
+}
+
+/// A merchant's payment and its newest charge as they were at one moment.
+///
+/// # Errors
+/// `NotFound`.
+pub(super) async fn find_with_charge(app: &App, caller: &Caller, id: &str) -> Result<(Payment, Option<Charge>)> {
+    let absent = || Error::not_found("payment_intent", id);
+    let parsed = PaymentId::parse(id).ok_or_else(absent)?;
+    let mut snapshot = app.store.snapshot().await?;
+    let payment = store::payments::find_payment(&mut *snapshot, &caller.merchant_id, caller.livemode, &parsed)
+        .await?
+        .ok_or_else(absent)?;
+    let latest = store::payments::latest_charge(&mut *snapshot, &payment.session_id).await?;
+    Ok((payment, latest))
 }
 
 /// A merchant's payment.
@@ -513,12 +527,12 @@ pub async fn list(
     page: &Page,
     expand: &Expand,
 ) -> Result<List<PaymentIntent>> {
-    let pool = app.store.pool();
-    let mut rows =
-        store::payment_lists::list_payments(pool, &caller.merchant_id, caller.livemode, filter, page).await?;
+    let mut snapshot = app.store.snapshot().await?;
+    let merchant = &caller.merchant_id;
+    let mut rows = store::payment_lists::list_payments(&mut *snapshot, merchant, caller.livemode, filter, page).await?;
     let has_more = page.cut(&mut rows);
     let ids: Vec<&str> = rows.iter().map(|payment| payment.id.as_str()).collect();
-    let charges = store::payments::latest_charges(pool, &ids).await?;
+    let charges = store::payments::latest_charges(&mut *snapshot, &ids).await?;
     let data = rows
         .iter()
         .map(|payment| {

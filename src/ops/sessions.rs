@@ -134,7 +134,12 @@ fn in_use(error: Error, write: &Write) -> Error {
 }
 
 /// A session's JSON, with the payment where `expand` asks for it.
-async fn render(app: &App, connection: &mut Connection, session: &Session, expand: &Expand) -> Result<CheckoutSession> {
+pub(super) async fn render(
+    app: &App,
+    connection: &mut Connection,
+    session: &Session,
+    expand: &Expand,
+) -> Result<CheckoutSession> {
     let payment = match &session.payment_id {
         Some(id) if expand.wants("payment_intent") => {
             let merchant = &session.merchant_id;
@@ -163,9 +168,15 @@ pub async fn find(app: &App, caller: &Caller, id: &str) -> Result<Session> {
 /// # Errors
 /// `NotFound`.
 pub async fn retrieve(app: &App, caller: &Caller, id: &str, expand: &Expand) -> Result<CheckoutSession> {
-    let session = find(app, caller, id).await?;
-    let mut connection = app.store.pool().acquire().await?;
-    render(app, &mut connection, &session, expand).await
+    if !expand.wants("payment_intent") {
+        let session = find(app, caller, id).await?;
+        return Ok(CheckoutSession::new(&session, Some(page_url(app, &session.id)), None, expand));
+    }
+    let absent = || Error::not_found("checkout.session", id);
+    let parsed = SessionId::parse(id).ok_or_else(absent)?;
+    let mut snapshot = app.store.snapshot().await?;
+    let found = store::sessions::find(&mut *snapshot, &caller.merchant_id, caller.livemode, &parsed).await?;
+    render(app, &mut snapshot, &found.ok_or_else(absent)?, expand).await
 }
 
 /// A page of a merchant's sessions.
@@ -179,13 +190,13 @@ pub async fn list(
     page: &Page,
     expand: &Expand,
 ) -> Result<List<CheckoutSession>> {
+    let mut snapshot = app.store.snapshot().await?;
     let mut sessions =
-        store::sessions::list(app.store.pool(), &caller.merchant_id, caller.livemode, filter, page).await?;
+        store::sessions::list(&mut *snapshot, &caller.merchant_id, caller.livemode, filter, page).await?;
     let has_more = page.cut(&mut sessions);
     let mut data = Vec::with_capacity(sessions.len());
-    let mut connection = app.store.pool().acquire().await?;
     for session in &sessions {
-        data.push(render(app, &mut connection, session, expand).await?);
+        data.push(render(app, &mut snapshot, session, expand).await?);
     }
     Ok(List::new("/v1/checkout/sessions", data, has_more))
 }
@@ -335,6 +346,13 @@ async fn find_alone(app: &App, id: &SessionId) -> Result<Option<Arc<PageSession>
     Ok(found.pop().transpose()?.map(Arc::new))
 }
 
+/// Whether anybody would take the money of a card that is typed here or sent here: a provider for the mode, and
+/// for live cards the operator's word that their numbers may pass through this gateway.
+pub fn takes_cards(app: &App, session: &Session) -> bool {
+    let may_be_entered = !session.livemode || app.settings.card_entry_live;
+    may_be_entered && app.providers.for_mode(session.livemode).is_some()
+}
+
 /// The newest charge of a session, for what a page says about it.
 ///
 /// # Errors
@@ -358,6 +376,17 @@ pub async fn open(app: &Arc<App>, id: &SessionId) -> Result<()> {
     app.store.commit(transaction).await?;
     app.hand_over(outgoing);
     Ok(())
+}
+
+/// Notes the first opening before the session is shown, so that the event comes before whatever the payer
+/// does with it. That it could not be noted keeps nobody from paying.
+pub async fn note_opened(app: &Arc<App>, session: &Session) {
+    let inside = Arc::clone(app);
+    let id = session.id.clone();
+    let noted = super::to_the_end(app, async move { open(&inside, &id).await }).await;
+    if let Err(error) = noted {
+        tracing::warn!(session = %session.id, error = ?error, "the first opening of a session could not be noted");
+    }
 }
 
 /// Ends a session at the payer's word. One that has ended already is given back as it is: the payer

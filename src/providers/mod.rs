@@ -26,11 +26,23 @@ pub mod simulator_cards;
 mod simulator_entry;
 pub mod simulator_faults;
 mod simulator_ledger;
+pub mod test_cards;
 
 /// How long a caller waits for [`Provider::charge`] before it treats the outcome as unknown. The
 /// caller applies it: banks answer within seconds, and a payer does not look at a turning wheel
 /// for longer.
 pub const CHARGE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a payer may answer his bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChallengeAnswer {
+    /// It is he.
+    Approve,
+    /// He could not prove it.
+    Fail,
+    /// He gave up.
+    Cancel,
+}
 
 /// One company that can take money from a card and give it back.
 ///
@@ -72,6 +84,12 @@ pub trait Provider: Send + Sync {
     /// Gives money back for a charge that was made. The same refund id twice gives the first
     /// result and returns nothing more.
     async fn refund(&self, request: RefundRequest) -> Reversal;
+
+    /// Answers the bank in the payer's place, where a simulated company can be told to. Gives whether this answer
+    /// counted. No real company has such a call.
+    async fn answer_challenge(&self, _charge_id: &str, _answer: ChallengeAnswer) -> bool {
+        false
+    }
 
     /// Reads a message that the provider sent us of its own accord. It says only *which* charge to
     /// look up: whatever else a message claims is not believed, since messages come late, twice, out

@@ -14,12 +14,12 @@ use sqlx::PgPool;
 
 use super::simulator_acs::{CHALLENGE_ID_CHARS, challenge_url, origin};
 use super::simulator_cards::{RememberedCard, Verdict, funding, rule};
-use super::simulator_entry::Entry;
+use super::simulator_entry::{Answer, Entry};
 use super::simulator_faults::{Fault, SimulatorBehaviour};
 use super::simulator_ledger::{Ledger, NewEntry};
 use super::{
-    CHARGE_TIMEOUT, Callback, CallbackError, Capabilities, Capture, CaptureReport, ChargeRequest, Currencies, Facts,
-    IssuerFacts, LookUp, Provider, RefundRequest, Report, Reversal, Source,
+    CHARGE_TIMEOUT, Callback, CallbackError, Capabilities, Capture, CaptureReport, ChallengeAnswer, ChargeRequest,
+    Currencies, Facts, IssuerFacts, LookUp, Provider, RefundRequest, Report, Reversal, Source,
 };
 use crate::domain::card::{CardNumber, DeclineReason};
 use crate::domain::money::Money;
@@ -268,6 +268,25 @@ impl Provider for Simulator {
             return Reversal::Unknown { detail: "the answer was lost (simulated)".to_owned() };
         }
         reversal.unwrap_or_else(|error| Reversal::Unknown { detail: books_unreachable(&charge_id, &error) })
+    }
+
+    async fn answer_challenge(&self, charge_id: &str, answer: ChallengeAnswer) -> bool {
+        let answer = match answer {
+            ChallengeAnswer::Approve => Answer::Approve,
+            ChallengeAnswer::Fail => Answer::Fail,
+            ChallengeAnswer::Cancel => Answer::Cancel,
+        };
+        let answered = match self.ledger.find(charge_id).await {
+            Ok(entry) => match entry.and_then(|entry| entry.challenge_id) {
+                Some(challenge_id) => self.ledger.answer(&challenge_id, answer).await,
+                None => Ok(false),
+            },
+            Err(error) => Err(error),
+        };
+        answered.unwrap_or_else(|error| {
+            tracing::warn!(charge = charge_id, %error, "a challenge could not be answered: the simulator's books cannot be written or read");
+            false
+        })
     }
 
     /// Its news comes through [`SimulatorBehaviour::on_report`], inside the process.

@@ -28,7 +28,7 @@ pub(super) struct Entry {
     check_postal_code: Option<String>,
     three_d_secure_flow: Option<String>,
     three_d_secure_result: Option<String>,
-    challenge_id: Option<String>,
+    pub(super) challenge_id: Option<String>,
     card_reference: Option<String>,
 }
 

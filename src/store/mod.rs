@@ -18,6 +18,7 @@ pub mod merchants;
 pub mod outbox;
 mod page;
 pub mod partitions;
+pub mod payer_returns;
 pub mod payment_lists;
 pub mod payment_methods;
 pub mod payments;
@@ -65,6 +66,9 @@ const SHARED_CONNECTIONS_MAX: u32 = 3;
 
 /// One connection in so many is set aside.
 const CONNECTIONS_PER_SHARED: u32 = 4;
+
+/// Every statement sees the moment of the first one.
+const SNAPSHOT: &str = "begin isolation level repeatable read read only";
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -261,6 +265,18 @@ impl Store {
     /// When no connection is to be had.
     pub async fn begin(&self) -> Result<Transaction> {
         begin(&self.pool).await
+    }
+
+    /// Begins a transaction that only reads and sees one moment, however many statements it takes: what one
+    /// answer says of a session, its payment and its charges must have been true together. Dropping it ends it.
+    ///
+    /// # Errors
+    /// When no connection is to be had.
+    pub async fn snapshot(&self) -> Result<Transaction> {
+        let pool = self.pool.clone();
+        // In a task of its own for the reason given at `begin`.
+        let begun = tokio::spawn(async move { pool.begin_with(SNAPSHOT).await }).await;
+        Ok(begun.map_err(|error| Error::Internal(format!("a snapshot could not be begun: {error}")))??)
     }
 
     /// Commits a transaction.

@@ -1,7 +1,7 @@
 //! Payments and charges as lists: what a merchant looks through, a page at a time. Single rows and
 //! everything that is written are in `store/payments.rs`.
 
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::{PgExecutor, Postgres, QueryBuilder};
 
 use super::payments::{charge_columns, payment_columns, to_charge, to_payment};
 use super::{CreatedFilter, Page};
@@ -38,7 +38,7 @@ impl Filter {
 /// # Errors
 /// When the database does not answer or a row is inconsistent.
 pub async fn list_payments(
-    pool: &PgPool,
+    database: impl PgExecutor<'_>,
     merchant: &MerchantId,
     livemode: bool,
     filter: &Filter,
@@ -48,7 +48,7 @@ pub async fn list_payments(
         QueryBuilder::new(concat!("select ", payment_columns!(), " from payment where merchant_id = "));
     query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
     filter.push_to(&mut query, page);
-    let rows = query.build().fetch_all(pool).await?;
+    let rows = query.build().fetch_all(database).await?;
     let mut payments = rows.iter().map(to_payment).collect::<Result<Vec<_>>>()?;
     page.order(&mut payments);
     Ok(payments)
@@ -59,7 +59,7 @@ pub async fn list_payments(
 /// # Errors
 /// When the database does not answer or a row is inconsistent.
 pub async fn list_charges(
-    pool: &PgPool,
+    database: impl PgExecutor<'_>,
     merchant: &MerchantId,
     livemode: bool,
     filter: &Filter,
@@ -69,7 +69,7 @@ pub async fn list_charges(
         QueryBuilder::new(concat!("select ", charge_columns!(), " from charge where merchant_id = "));
     query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
     filter.push_to(&mut query, page);
-    let rows = query.build().fetch_all(pool).await?;
+    let rows = query.build().fetch_all(database).await?;
     let mut charges = rows.iter().map(to_charge).collect::<Result<Vec<_>>>()?;
     page.order(&mut charges);
     Ok(charges)

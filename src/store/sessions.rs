@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Postgres, QueryBuilder, Row as _};
+use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder, Row as _};
 
 use super::codec::{
     lines_from_row, lines_to_json, metadata_from_row, metadata_to_json, options_from_row, options_to_json,
@@ -208,7 +208,12 @@ pub async fn create(
 ///
 /// # Errors
 /// When the database does not answer or the row is inconsistent.
-pub async fn find(pool: &PgPool, merchant: &MerchantId, livemode: bool, id: &SessionId) -> Result<Option<Session>> {
+pub async fn find(
+    database: impl PgExecutor<'_>,
+    merchant: &MerchantId,
+    livemode: bool,
+    id: &SessionId,
+) -> Result<Option<Session>> {
     let row = sqlx::query(concat!(
         "select ",
         columns!(),
@@ -217,7 +222,7 @@ pub async fn find(pool: &PgPool, merchant: &MerchantId, livemode: bool, id: &Ses
     .bind(id.as_str())
     .bind(merchant.as_str())
     .bind(livemode)
-    .fetch_optional(pool)
+    .fetch_optional(database)
     .await?;
     row.as_ref().map(to_session).transpose()
 }
@@ -305,6 +310,19 @@ pub async fn count_due(pool: &PgPool, moment: DateTime<Utc>, limit: i64) -> Resu
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
+/// Moves a session's deadline. The caller holds the row's lock.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn save_deadline(connection: &mut Connection, id: &SessionId, deadline: DateTime<Utc>) -> Result<()> {
+    sqlx::query("update checkout_session set expires_at = $2 where id = $1")
+        .bind(id.as_str())
+        .bind(deadline)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Writes back what a session's transitions can change. The caller holds the row's lock.
 ///
 /// # Errors
@@ -376,7 +394,7 @@ pub struct Filter {
 /// # Errors
 /// When the database does not answer or a row is inconsistent.
 pub async fn list(
-    pool: &PgPool,
+    database: impl PgExecutor<'_>,
     merchant: &MerchantId,
     livemode: bool,
     filter: &Filter,
@@ -409,7 +427,7 @@ pub async fn list(
     }
     filter.created.push_to(&mut query);
     page.push_to(&mut query);
-    let rows = query.build().fetch_all(pool).await?;
+    let rows = query.build().fetch_all(database).await?;
     let mut sessions = rows.iter().map(to_session).collect::<Result<Vec<_>>>()?;
     page.order(&mut sessions);
     Ok(sessions)

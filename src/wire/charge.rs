@@ -7,6 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Null;
+use super::unfilled::{
+    UnfilledOfBillingDetails, UnfilledOfCard, UnfilledOfCharge, UnfilledOfOutcome, UnfilledOfThreeDSecure,
+};
 use crate::domain::card::CardFunding;
 use crate::domain::charge_facts::{AuthenticationFlow, CardChecks, CheckResult};
 use crate::domain::payment::{self, ChargeState};
@@ -63,6 +66,9 @@ pub struct Charge {
     pub refunded: bool,
     /// `succeeded`, `pending` or `failed`.
     pub status: &'static str,
+    /// Keys that are never filled.
+    #[serde(flatten)]
+    pub unfilled: UnfilledOfCharge,
 }
 
 /// Billing details.
@@ -77,6 +83,9 @@ pub struct BillingDetails {
     pub name: Option<String>,
     /// Always null.
     pub phone: Option<String>,
+    /// Keys that are never filled.
+    #[serde(flatten)]
+    pub unfilled: UnfilledOfBillingDetails,
 }
 
 /// What the network made of a charge.
@@ -93,6 +102,9 @@ pub struct Outcome {
     /// `authorized` or `issuer_declined`.
     #[serde(rename = "type")]
     pub kind: &'static str,
+    /// Keys that are never filled.
+    #[serde(flatten)]
+    pub unfilled: UnfilledOfOutcome,
 }
 
 /// What a charge was paid with.
@@ -128,6 +140,9 @@ pub struct Card {
     pub network: Option<String>,
     /// What came of the authentication, when the payer's bank was asked.
     pub three_d_secure: Option<ThreeDSecure>,
+    /// Keys that are never filled.
+    #[serde(flatten)]
+    pub unfilled: UnfilledOfCard,
 }
 
 /// What came of the checks that the provider made.
@@ -152,6 +167,9 @@ pub struct ThreeDSecure {
     pub result_reason: Option<String>,
     /// The protocol's version.
     pub version: Option<String>,
+    /// Keys that are never filled.
+    #[serde(flatten)]
+    pub unfilled: UnfilledOfThreeDSecure,
 }
 
 impl Charge {
@@ -171,6 +189,7 @@ impl Charge {
                 risk_level: facts.risk.map(|risk| risk.word().to_owned()),
                 seller_message: failure.message.clone(),
                 kind: "issuer_declined",
+                unfilled: UnfilledOfOutcome::default(),
             }),
             _ => Some(Outcome {
                 network_status: "approved_by_network",
@@ -178,6 +197,7 @@ impl Charge {
                 risk_level: facts.risk.map(|risk| risk.word().to_owned()),
                 seller_message: "Payment complete.".to_owned(),
                 kind: "authorized",
+                unfilled: UnfilledOfOutcome::default(),
             }),
         };
         Self {
@@ -221,7 +241,9 @@ impl Charge {
                         result: secure.result.word(),
                         result_reason: None,
                         version: secure.version.clone(),
+                        unfilled: UnfilledOfThreeDSecure::default(),
                     }),
+                    unfilled: UnfilledOfCard::default(),
                 },
             },
             receipt_email: None,
@@ -233,6 +255,7 @@ impl Charge {
                 ChargeState::Authorized | ChargeState::Succeeded | ChargeState::Reversed => "succeeded",
                 ChargeState::Failed(_) => "failed",
             },
+            unfilled: UnfilledOfCharge::default(),
         }
     }
 }

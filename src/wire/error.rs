@@ -22,6 +22,9 @@ pub struct ErrorBody {
     /// A stable code to branch on; absent where the type says all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
+    /// Why a bank declined a card, where it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decline_code: Option<&'static str>,
     /// One or two sentences for the developer.
     pub message: String,
     /// The parameter at fault, in bracket form.

@@ -11,10 +11,12 @@ pub mod customer;
 pub mod error;
 pub mod event;
 pub mod line_item;
+pub mod payer_session;
 pub mod payment_intent;
 pub mod payment_method;
 pub mod redirect_url;
 pub mod refund;
+pub mod unfilled;
 pub mod webhook_endpoint;
 
 use std::collections::BTreeSet;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::charge::Charge;
+use super::unfilled::UnfilledOfPaymentIntent;
 use super::{Expandable, Null};
 use crate::domain::payment::{self, Payment, PaymentStatus};
 use crate::domain::payment_method::FutureUsage;
@@ -73,6 +74,9 @@ pub struct PaymentIntent {
     pub statement_descriptor_suffix: Option<String>,
     /// `requires_payment_method`, `requires_action`, `processing`, `requires_capture`, `succeeded` or `canceled`.
     pub status: &'static str,
+    /// Keys that are never filled.
+    #[serde(flatten)]
+    pub unfilled: UnfilledOfPaymentIntent,
 }
 
 /// What the payer has to do.
@@ -165,6 +169,7 @@ impl PaymentIntent {
             statement_descriptor: payment.statement_descriptor.clone(),
             statement_descriptor_suffix: payment.statement_descriptor_suffix.clone(),
             status: payment.status.as_str(),
+            unfilled: UnfilledOfPaymentIntent::default(),
         }
     }
 }

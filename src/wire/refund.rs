@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Null;
+use super::unfilled::UnfilledOfRefund;
 use crate::domain::payment::{self, RefundState};
 use crate::domain::session::Metadata;
 
@@ -44,6 +45,9 @@ pub struct Refund {
     pub status: &'static str,
     /// Always null.
     pub transfer_reversal: Option<String>,
+    /// Keys that are never filled.
+    #[serde(flatten)]
+    pub unfilled: UnfilledOfRefund,
 }
 
 impl Refund {
@@ -69,6 +73,7 @@ impl Refund {
             source_transfer_reversal: None,
             status: refund.state.as_str(),
             transfer_reversal: None,
+            unfilled: UnfilledOfRefund::default(),
         }
     }
 }

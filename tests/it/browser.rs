@@ -130,6 +130,18 @@ async fn a_payer_pays_and_is_back_in_the_shop() {
 }
 
 #[tokio::test]
+async fn a_payer_pays_on_the_merchants_own_page_and_no_foreign_page_can_make_him() {
+    let scene = Scene::start().await;
+    let (session, other) = (scene.session().await, scene.session().await);
+    let facts = scene.tell("own_page", &session, true, json!({ "otherUrl": other["url"] })).await;
+    assert!(facts["landing"].as_str().is_some_and(|landed| landed.starts_with(&scene.cancel_url())), "{facts}");
+    scene.assert_ended(&session, "completed", 1).await;
+    let untouched = scene.merchant.read(&other).await;
+    assert_eq!((&untouched["state"], &untouched["payment_intent"]), (&"pending".into(), &Value::Null));
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_payer_on_a_dark_phone_in_german_pays() {
     let phone = json!({
         "width": 360, "height": 640, "colorScheme": "dark", "locale": "de-DE",

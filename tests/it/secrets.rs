@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::merchant::coffee_with;
 use crate::payer::{Card, GOOD_CARD, Payer};
+use crate::storefront::{Storefront, confirmation, confirmation_with, token_of};
 use crate::world::{World, WorldOptions};
 
 /// Cards for every fate, each with the same codes, which are looked for afterwards.
@@ -144,6 +145,23 @@ async fn after_whole_stories_no_secret_is_in_any_row_or_log_line() {
         payer.submit(&page, &form).await.says("Payment complete");
     }
     assert_eq!(world.count("select count(*) from payment_method where vault_sealed is not null").await, 3);
+    // The same on the merchant's own page: the card in its place, and in every place that it may stray into.
+    for (number, card) in CARDS.into_iter().enumerate() {
+        let session = merchant.session().await;
+        let token = token_of(&session);
+        tokens.push(token.rsplit('~').next().expect("a tag").to_owned());
+        let shop = Storefront::new(&merchant);
+        for place in ["/payer/email", "/payer/name", "/payment_method_data/type", "/payment_method_data/card/cvc", "/x"]
+        {
+            let stray = confirmation_with(card, "press-1", &[(place, serde_json::json!(card.number))]);
+            let answer = shop.confirm(&token, &stray).await;
+            assert!(answer.status.is_client_error() && !answer.text.contains(card.number), "{place}: {}", answer.text);
+        }
+        let attempt = format!("{number} {}", card.number);
+        shop.confirm(&token, &confirmation(card, &attempt)).await;
+        shop.look(&token).await.ok();
+        shop.look(&format!("{token}x")).await.refused(404);
+    }
     // In doubt, looked up, settled later; and one that the company never heard of.
     for fault in [Fault::FailAfter, Fault::FailBefore] {
         world.replicas[0].simulator.set(fault, Times::Next(1));

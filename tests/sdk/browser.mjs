@@ -12,6 +12,7 @@ import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { ownPage } from './own_page.mjs';
 import { AUTOFILL, Payer, assertReadable, isAt, plain, squeeze, untilParsed } from './payer.mjs';
 
 const WHOLE_STORY_TIMEOUT_MS = 120_000; // Far above any story, so that a hung browser cannot hang the test run.
@@ -255,6 +256,7 @@ const STORIES = {
   back_after_paying: backAfterPaying,
   reload_after_paying: reloadAfterPaying,
   look,
+  own_page: ownPage,
 };
 
 async function main([story, argument]) {

@@ -333,6 +333,144 @@ async function webhookEndpointsAreManaged() {
   ok('webhookEndpoints.del');
 }
 
+/** Pays a session without a browser; the helper's own answer is the session afterwards. */
+async function paid(params, card = 'visa') {
+  const session = await stripe.checkout.sessions.create(cart(params));
+  return stripe.rawRequest('POST', `/v1/test_helpers/checkout/sessions/${session.id}/complete`, {
+    card,
+    email: 'payer@example.com',
+    expand: ['payment_intent.latest_charge'],
+  });
+}
+
+async function paymentsAreReadCapturedAndCanceled() {
+  const session = await paid({ payment_intent_data: { description: 'Order 7', metadata: { order: '7' } } });
+  assertShape(session, 'checkout.session');
+  assert.equal(session.status, 'complete');
+  assert.equal(session.payment_status, 'paid');
+  assertShape(session.payment_intent, 'payment_intent');
+  assertShape(session.payment_intent.latest_charge, 'charge');
+  ok('a test pays a session by rawRequest, without a browser');
+
+  const intent = await stripe.paymentIntents.retrieve(session.payment_intent.id, { expand: ['latest_charge'] });
+  assertShape(intent, 'payment_intent');
+  assertShape(intent.latest_charge, 'charge');
+  assert.equal(intent.status, 'succeeded');
+  assert.equal(intent.amount_received, CART_TOTAL_MINOR);
+  assert.equal(intent.description, 'Order 7');
+  assert.deepEqual(intent.metadata, { order: '7' });
+  assert.equal(intent.latest_charge.status, 'succeeded');
+  assert.equal(intent.latest_charge.payment_method_details.card.last4, '4242');
+  const plain = await stripe.paymentIntents.retrieve(intent.id);
+  assert.equal(plain.latest_charge, intent.latest_charge.id);
+  ok('paymentIntents.retrieve with and without expand[]=latest_charge');
+  const updated = await stripe.paymentIntents.update(intent.id, { metadata: { order: '8' }, description: 'Order 8' });
+  assert.deepEqual([updated.description, updated.metadata], ['Order 8', { order: '8' }]);
+  ok('paymentIntents.update');
+
+  const manual = { payment_intent_data: { capture_method: 'manual' } };
+  const reserved = await paid(manual);
+  assert.equal(reserved.payment_status, 'unpaid');
+  assert.equal(reserved.payment_intent.status, 'requires_capture');
+  assert.equal(reserved.payment_intent.amount_capturable, CART_TOTAL_MINOR);
+  await refused(
+    () => stripe.paymentIntents.capture(reserved.payment_intent.id, { amount_to_capture: CART_TOTAL_MINOR + 1 }),
+    Stripe.errors.StripeInvalidRequestError,
+    { code: 'amount_too_large', param: 'amount_to_capture', statusCode: 400 },
+  );
+  const captured = await stripe.paymentIntents.capture(reserved.payment_intent.id, { amount_to_capture: 1000 });
+  assertShape(captured, 'payment_intent');
+  assert.deepEqual([captured.status, captured.amount_received, captured.amount_capturable], ['succeeded', 1000, 0]);
+  await refused(() => stripe.paymentIntents.capture(captured.id), Stripe.errors.StripeInvalidRequestError, {
+    code: 'charge_already_captured',
+  });
+  ok('paymentIntents.capture takes a part, once');
+
+  const dropped = await paid(manual);
+  const canceled = await stripe.paymentIntents.cancel(dropped.payment_intent.id, {
+    cancellation_reason: 'requested_by_customer',
+  });
+  assertShape(canceled, 'payment_intent');
+  assert.deepEqual([canceled.status, canceled.cancellation_reason], ['canceled', 'requested_by_customer']);
+  assert.ok(Number.isInteger(canceled.canceled_at));
+  await refused(() => stripe.paymentIntents.cancel(intent.id), Stripe.errors.StripeInvalidRequestError, {
+    code: 'payment_intent_unexpected_state',
+  });
+  ok('paymentIntents.cancel lets reserved money go, and taken money not');
+
+  const seen = [];
+  const since = { gte: intent.created };
+  for await (const one of stripe.paymentIntents.list({ limit: 2, created: since, expand: ['data.latest_charge'] })) {
+    assertShape(one.latest_charge, 'charge');
+    seen.push(one.id);
+  }
+  assert.deepEqual(seen, [canceled.id, captured.id, intent.id]);
+  ok('paymentIntents.list pages, with expand[]=data.latest_charge');
+  return { session, intent: intent.id };
+}
+
+async function chargesAndRefundsAreMadeAndRead({ session, intent }) {
+  const declinedCard = (id) => () =>
+    stripe.rawRequest('POST', `/v1/test_helpers/checkout/sessions/${id}/complete`, { card: 'insufficient_funds' });
+  const open = await stripe.checkout.sessions.create(cart());
+  await refused(declinedCard(open.id), Stripe.errors.StripeCardError, {
+    code: 'card_declined',
+    decline_code: 'insufficient_funds',
+    statusCode: 402,
+  });
+  const failing = await stripe.rawRequest('POST', `/v1/test_helpers/checkout/sessions/${open.id}/decline`, {
+    decline_code: 'expired_card',
+    expand: ['payment_intent'],
+  });
+  assertShape(failing.payment_intent, 'payment_intent');
+  assert.equal(failing.payment_intent.last_payment_error.code, 'expired_card');
+  const tries = await stripe.charges.list({ payment_intent: failing.payment_intent.id });
+  assert.deepEqual(tries.data.map((charge) => charge.failure_code), ['expired_card', 'card_declined']);
+  for (const charge of tries.data) assertShape(charge, 'charge');
+  ok('charges.list shows every try, the refused ones too');
+  const asked = await paid({}, 'three_d_secure_required');
+  assert.equal(asked.payment_intent.status, 'requires_action');
+  assertShape(asked.payment_intent, 'payment_intent');
+  const approved = await stripe.rawRequest('POST', `/v1/test_helpers/checkout/sessions/${asked.id}/authenticate`, {
+    result: 'approve',
+    expand: ['payment_intent.latest_charge'],
+  });
+  assertShape(approved.payment_intent.latest_charge, 'charge');
+  assert.equal(approved.status, 'complete');
+  ok('a test answers the bank');
+
+  const charge = await stripe.charges.retrieve(session.payment_intent.latest_charge.id);
+  assertShape(charge, 'charge');
+  assert.deepEqual([charge.amount_captured, charge.refunded, charge.paid], [CART_TOTAL_MINOR, false, true]);
+  ok('charges.retrieve');
+
+  const part = await stripe.refunds.create({ payment_intent: intent, amount: 500, metadata: { why: 'late' } });
+  assertShape(part, 'refund');
+  assert.deepEqual([part.status, part.amount, part.charge], ['succeeded', 500, charge.id]);
+  const read = await stripe.refunds.retrieve(part.id);
+  assert.deepEqual(read.metadata, { why: 'late' });
+  const noted = await stripe.refunds.update(part.id, { metadata: { why: '' } });
+  assert.deepEqual(noted.metadata, {});
+  await refused(
+    () => stripe.refunds.create({ charge: charge.id, amount: CART_TOTAL_MINOR }),
+    Stripe.errors.StripeInvalidRequestError,
+    { code: 'amount_too_large', param: 'amount', statusCode: 400 },
+  );
+  const rest = await stripe.refunds.create({ charge: charge.id, reason: 'requested_by_customer' });
+  assert.equal(rest.amount, CART_TOTAL_MINOR - 500);
+  const after = await stripe.charges.retrieve(charge.id);
+  assert.deepEqual([after.amount_refunded, after.refunded], [CART_TOTAL_MINOR, true]);
+  await refused(() => stripe.refunds.create({ charge: charge.id }), Stripe.errors.StripeInvalidRequestError, {
+    code: 'charge_already_refunded',
+  });
+  const refunds = await stripe.refunds.list({ charge: charge.id });
+  assert.deepEqual(refunds.data.map((refund) => refund.id), [rest.id, part.id]);
+  ok('refunds in parts, never more than was taken');
+  const expired = await stripe.rawRequest('POST', `/v1/test_helpers/checkout/sessions/${open.id}/expire`, {});
+  assert.equal(expired.status, 'expired');
+  ok('a test lets a session run out of time');
+}
+
 async function aRepeatedRequestIsDoneOnce() {
   const idempotencyKey = `story-${randomUUID()}`;
   const params = cart({ metadata: { once: 'yes' } });
@@ -437,6 +575,8 @@ try {
   const sessions = await tell('sessions are listed', sessionsAreListed);
   await tell('events tell the story', () => eventsTellTheStory(sessions));
   await tell('webhook endpoints are managed', webhookEndpointsAreManaged);
+  const payments = await tell('payments are read, captured and canceled', paymentsAreReadCapturedAndCanceled);
+  await tell('charges and refunds are made and read', () => chargesAndRefundsAreMadeAndRead(payments));
   await tell('a repeated request is done once', aRepeatedRequestIsDoneOnce);
   await tell('refusals have their classes', refusalsHaveTheirClasses);
   console.log(JSON.stringify({ ok: true, sdk: `stripe-node ${Stripe.PACKAGE_VERSION}`, checks }));

@@ -330,6 +330,131 @@ def webhook_endpoints_are_managed():
     ok("webhook_endpoints.delete")
 
 
+def play(session_id, what, **params):
+    """Plays payer, bank or time at a session of test mode, and gives the session afterwards."""
+    gateway = stripe.StripeClient(KEY, base_addresses={"api": BASE})
+    answer = gateway.raw_request("post", f"/v1/test_helpers/checkout/sessions/{session_id}/{what}", **params)
+    return gateway.deserialize(answer, api_mode="V1")
+
+
+def paid(card="visa", **params):
+    """A session that was paid without a browser."""
+    session = sessions.create(cart(**params))
+    return play(session.id, "complete", card=card, expand=["payment_intent.latest_charge"])
+
+
+def payments_are_read_captured_and_canceled():
+    session = paid(payment_intent_data={"description": "Order 7", "metadata": {"order": "7"}})
+    true(isinstance(session, stripe.checkout.Session), "the answer is a Session to the SDK")
+    assert_shape(session, "checkout.session")
+    equal((session.status, session.payment_status), ("complete", "paid"), "a paid session")
+    assert_shape(session.payment_intent, "payment_intent")
+    assert_shape(session.payment_intent.latest_charge, "charge")
+    ok("a test pays a session by raw_request, without a browser")
+
+    intent = api.payment_intents.retrieve(session.payment_intent.id, {"expand": ["latest_charge"]})
+    assert_shape(intent, "payment_intent")
+    assert_shape(intent.latest_charge, "charge")
+    equal((intent.status, intent.amount_received), ("succeeded", CART_TOTAL_MINOR), "a payment")
+    equal(api.payment_intents.retrieve(intent.id).latest_charge, intent.latest_charge.id, "its charge's id")
+    ok("payment_intents.retrieve with and without expand[]=latest_charge")
+    updated = api.payment_intents.update(intent.id, {"metadata": {"order": "8"}, "description": "Order 8"})
+    equal((updated.description, updated.metadata["order"]), ("Order 8", "8"), "an updated payment")
+    ok("payment_intents.update")
+
+    manual = {"capture_method": "manual"}
+    reserved = paid(payment_intent_data=manual)
+    equal(reserved.payment_status, "unpaid", "reserved money is not paid")
+    reserved = reserved.payment_intent
+    equal((reserved.status, reserved.amount_capturable), ("requires_capture", CART_TOTAL_MINOR), "reserved money")
+    invalid = stripe.InvalidRequestError
+    refused(
+        lambda: api.payment_intents.capture(reserved.id, {"amount_to_capture": CART_TOTAL_MINOR + 1}),
+        invalid,
+        code="amount_too_large",
+        param="amount_to_capture",
+        http_status=400,
+    )
+    captured = api.payment_intents.capture(reserved.id, {"amount_to_capture": 1000})
+    assert_shape(captured, "payment_intent")
+    equal((captured.status, captured.amount_received, captured.amount_capturable), ("succeeded", 1000, 0), "captured")
+    refused(lambda: api.payment_intents.capture(captured.id), invalid, code="charge_already_captured")
+    ok("payment_intents.capture takes a part, once")
+
+    dropped = paid(payment_intent_data=manual).payment_intent
+    canceled = api.payment_intents.cancel(dropped.id, {"cancellation_reason": "requested_by_customer"})
+    assert_shape(canceled, "payment_intent")
+    equal((canceled.status, canceled.cancellation_reason), ("canceled", "requested_by_customer"), "canceled")
+    true(isinstance(canceled.canceled_at, int), "when")
+    refused(lambda: api.payment_intents.cancel(intent.id), invalid, code="payment_intent_unexpected_state")
+    ok("payment_intents.cancel lets reserved money go, and taken money not")
+
+    listed = api.payment_intents.list(
+        {"limit": 2, "created": {"gte": intent.created}, "expand": ["data.latest_charge"]}
+    )
+    seen = []
+    for one in listed.auto_paging_iter():
+        assert_shape(one.latest_charge, "charge")
+        seen.append(one.id)
+    equal(seen, [canceled.id, captured.id, intent.id], "the list of payments")
+    ok("payment_intents.list pages, with expand[]=data.latest_charge")
+    return intent.id, intent.latest_charge.id
+
+
+def charges_and_refunds_are_made_and_read(intent_id, charge_id):
+    invalid = stripe.InvalidRequestError
+    left = sessions.create(cart())
+    declined = refused(
+        lambda: play(left.id, "complete", card="insufficient_funds"),
+        stripe.CardError,
+        code="card_declined",
+        http_status=402,
+    )
+    equal(declined.error.decline_code, "insufficient_funds", "why")
+    failing = play(left.id, "decline", decline_code="expired_card", expand=["payment_intent"]).payment_intent
+    assert_shape(failing, "payment_intent")
+    equal(failing.last_payment_error.code, "expired_card", "the last error")
+    tries = api.charges.list({"payment_intent": failing.id}).data
+    equal([charge.failure_code for charge in tries], ["expired_card", "card_declined"], "every try")
+    for charge in tries:
+        assert_shape(charge, "charge")
+    ok("charges.list shows every try, the refused ones too")
+    asked = paid(card="three_d_secure_required")
+    equal(asked.payment_intent.status, "requires_action", "a bank asks")
+    assert_shape(asked.payment_intent, "payment_intent")
+    approved = play(asked.id, "authenticate", result="approve", expand=["payment_intent.latest_charge"])
+    equal(approved.status, "complete", "approved")
+    assert_shape(approved.payment_intent.latest_charge, "charge")
+    ok("a test answers the bank")
+
+    charge = api.charges.retrieve(charge_id)
+    assert_shape(charge, "charge")
+    equal((charge.amount_captured, charge.refunded, charge.paid), (CART_TOTAL_MINOR, False, True), "a charge")
+    ok("charges.retrieve")
+    part = api.refunds.create({"payment_intent": intent_id, "amount": 500, "metadata": {"why": "late"}})
+    assert_shape(part, "refund")
+    equal((part.status, part.amount, part.charge), ("succeeded", 500, charge_id), "a refund")
+    equal(api.refunds.retrieve(part.id).metadata["why"], "late", "its metadata")
+    equal(plain(api.refunds.update(part.id, {"metadata": {"why": ""}}).metadata), {}, "metadata deleted")
+    refused(
+        lambda: api.refunds.create({"charge": charge_id, "amount": CART_TOTAL_MINOR}),
+        invalid,
+        code="amount_too_large",
+        param="amount",
+        http_status=400,
+    )
+    rest = api.refunds.create({"charge": charge_id, "reason": "requested_by_customer"})
+    equal(rest.amount, CART_TOTAL_MINOR - 500, "the rest")
+    after = api.charges.retrieve(charge_id)
+    equal((after.amount_refunded, after.refunded), (CART_TOTAL_MINOR, True), "all is back")
+    refused(lambda: api.refunds.create({"charge": charge_id}), invalid, code="charge_already_refunded")
+    listed = api.refunds.list({"charge": charge_id}).data
+    equal([refund.id for refund in listed], [rest.id, part.id], "the list of refunds")
+    ok("refunds in parts, never more than was taken")
+    equal(play(left.id, "expire").status, "expired", "out of time")
+    ok("a test lets a session run out of time")
+
+
 def a_repeated_request_is_done_once():
     options = {"idempotency_key": f"story-{uuid.uuid4()}"}
     params = cart(metadata={"once": "yes"})
@@ -437,6 +562,8 @@ def main():
         open_id, expired_id = tell("sessions are listed", sessions_are_listed)
         tell("events tell the story", events_tell_the_story, open_id, expired_id)
         tell("webhook endpoints are managed", webhook_endpoints_are_managed)
+        payment = tell("payments are read, captured and canceled", payments_are_read_captured_and_canceled)
+        tell("charges and refunds are made and read", charges_and_refunds_are_made_and_read, *payment)
         tell("a repeated request is done once", a_repeated_request_is_done_once)
         tell("refusals have their classes", refusals_have_their_classes)
     except Exception as error:

@@ -3,12 +3,17 @@
 //! The rule: there is one of these in a process and it is handed down by reference; nothing is
 //! global. Doors and the worker hold it in an `Arc`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use chrono::{DateTime, Duration, Utc};
+use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::domain::fraud::Rules;
+use crate::domain::network::{self, Network};
 use crate::keyring::Keyring;
 use crate::providers::Registry;
 use crate::queue::Batches;
@@ -17,6 +22,17 @@ use crate::store::allow_lists::AllowLists;
 use crate::store::outbox::{Lease, Outgoing};
 use crate::vault::Vault;
 use crate::vault::sealing::Sealing;
+
+/// The header in which trusted proxies say whose request they hand on. Only the one that is named is read: a
+/// proxy that writes the one may hand on the other as it came.
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardingHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
 
 /// What the operator decided.
 #[derive(Debug, Clone)]
@@ -37,6 +53,14 @@ pub struct Settings {
     pub idempotency_retention: Duration,
     /// How long mails stay in the development mailbox.
     pub mail_retention: Duration,
+    /// The rules of the fraud checks.
+    pub fraud: Arc<Rules>,
+    /// How long a review waits for the merchant before its money is let go.
+    pub review_hold: Duration,
+    /// Proxies whose word about the payer's address is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The header that they say it in.
+    pub trusted_proxy_header: ForwardingHeader,
 }
 
 impl Settings {
@@ -44,6 +68,30 @@ impl Settings {
     pub fn is_https(&self) -> bool {
         self.public_url.starts_with("https://")
     }
+
+    /// The payer's address behind the operator's proxies, given the address at the socket.
+    pub fn payer_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let name = match self.trusted_proxy_header {
+            ForwardingHeader::XForwardedFor => "x-forwarded-for",
+            ForwardingHeader::Forwarded => "forwarded",
+        };
+        // A line that is no text is an entry that cannot be read.
+        let entries = headers.get_all(name).iter().flat_map(|line| line.to_str().unwrap_or("?").split(','));
+        let hops: Vec<&str> = match self.trusted_proxy_header {
+            ForwardingHeader::XForwardedFor => entries.collect(),
+            ForwardingHeader::Forwarded => entries.map(forwarded_for).collect(),
+        };
+        network::payer_address(peer, hops.into_iter(), &self.trusted_proxies)
+    }
+}
+
+/// The `for=` of one element of `Forwarded` (RFC 7239 section 4); empty, which is no address, where there is none.
+fn forwarded_for(element: &str) -> &str {
+    element
+        .split(';')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
+        .map_or("", |(_, value)| value)
 }
 
 /// The process's own delivery worker, as operations see it.

@@ -3,8 +3,11 @@
 //! The rule: every key stands in `config/default.toml` with its reason; an unknown key is refused
 //! with its name, in the file and in the environment alike; secrets have types that do not print.
 
+mod fraud;
+
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::Duration;
 use config::{Environment, File, FileFormat};
@@ -12,7 +15,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::app::Settings;
+pub use self::fraud::{FraudConfig, RuleConfig};
+use crate::app::{ForwardingHeader, Settings};
+use crate::domain::fraud::Rules;
+use crate::domain::network::Network;
 use crate::server::ServerLimits;
 use crate::telemetry::LogFormat;
 
@@ -31,6 +37,9 @@ const DATABASE_CONNECTIONS_MAX: u32 = 500;
 
 /// Most sessions in one statement: beyond that a statement only takes longer.
 const CREATE_BATCH_MAX: u16 = 1024;
+
+/// Most networks of trusted proxies.
+const TRUSTED_PROXIES_MAX: usize = 256;
 
 /// The settings as they stand in file and environment.
 #[derive(Deserialize, Debug, Clone)]
@@ -80,6 +89,18 @@ pub struct Config {
     pub connections_max: usize,
     /// Sockets open at once from one address.
     pub connections_per_ip_max: usize,
+    /// Networks of the proxies whose word about the payer's address is believed.
+    pub trusted_proxies: Vec<String>,
+    /// The header that they say it in.
+    pub trusted_proxy_header: ForwardingHeader,
+    /// The fraud checks.
+    pub fraud: FraudConfig,
+    /// The rules of `fraud`, once they are checked.
+    #[serde(skip)]
+    pub fraud_rules: Arc<Rules>,
+    /// The networks of `trusted_proxies`, once they are checked.
+    #[serde(skip)]
+    pub trusted_networks: Vec<Network>,
     /// Whether paid sessions get a receipt in the mailbox; set by `checkstand dev` only.
     #[serde(skip)]
     pub receipts: bool,
@@ -110,6 +131,9 @@ pub enum ConfigError {
     /// The file or a variable does not parse, or names something unknown.
     #[error("the configuration is wrong: {0}")]
     Malformed(String),
+    /// A rule of the fraud checks is wrong.
+    #[error("{0}")]
+    Fraud(String),
     /// A value is out of its bounds.
     #[error("`{key}` {problem}")]
     OutOfBounds {
@@ -149,7 +173,8 @@ impl Config {
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("secret_keys")
-            .with_list_parse_key("card_vault_keys");
+            .with_list_parse_key("card_vault_keys")
+            .with_list_parse_key("trusted_proxies");
         let config: Self = builder
             .add_source(environment)
             .build()
@@ -159,6 +184,7 @@ impl Config {
     }
 
     fn check(mut self) -> Result<Self, ConfigError> {
+        self.fraud_rules = Arc::new(self.fraud.rules().map_err(ConfigError::Fraud)?);
         let bad = |key, problem: String| Err(ConfigError::OutOfBounds { key, problem });
         // Compose files pass a variable that is not set on as an empty one.
         self.card_vault_keys.retain(|key| !key.expose_secret().trim().is_empty());
@@ -193,6 +219,18 @@ impl Config {
             });
         if !origin_is_fine {
             return bad("public_url", "must be an origin such as https://pay.shop.example, without a path".to_owned());
+        }
+        if self.trusted_proxies.len() > TRUSTED_PROXIES_MAX {
+            return bad("trusted_proxies", format!("must hold at most {TRUSTED_PROXIES_MAX} networks"));
+        }
+        for written in self.trusted_proxies.iter().filter(|written| !written.trim().is_empty()) {
+            match Network::parse(written.trim()) {
+                Some(network) => self.trusted_networks.push(network),
+                None => {
+                    let problem = "must hold addresses or networks such as 10.0.0.0/8".to_owned();
+                    return bad("trusted_proxies", problem);
+                }
+            }
         }
         Ok(self)
     }
@@ -229,6 +267,10 @@ impl Config {
             card_entry_live: self.card_entry_live,
             idempotency_retention: Duration::hours(i64::from(self.idempotency_retention_hours)),
             mail_retention: Duration::days(7),
+            fraud: Arc::clone(&self.fraud_rules),
+            review_hold: Duration::hours(i64::from(self.fraud.review_hours)),
+            trusted_proxies: self.trusted_networks.clone(),
+            trusted_proxy_header: self.trusted_proxy_header,
         }
     }
 
@@ -291,6 +333,8 @@ mod tests {
             ("CHECKSTAND_IDEMPOTENCY_RETENTION_HOURS", "1", "idempotency_retention_hours"),
             ("CHECKSTAND_PUBLIC_URL", "https://a.example/path", "public_url"),
             ("CHECKSTAND_LOG_FORMAT", "loud", "log_format"),
+            ("CHECKSTAND_TRUSTED_PROXIES", "10.0.0.1/8", "trusted_proxies"),
+            ("CHECKSTAND_TRUSTED_PROXY_HEADER", "x-real-ip", "trusted_proxy_header"),
         ] {
             let error = read(&[(variable, value)]).expect_err(variable).to_string();
             assert!(error.contains(named), "{variable}: {error}");

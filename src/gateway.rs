@@ -110,6 +110,11 @@ impl Gateway {
                 offer: Box::new(move |deliveries| queue.offer(deliveries)),
             });
         }
+        if config.public_url().starts_with("https://") && config.trusted_proxies.is_empty() {
+            tracing::warn!(
+                "a proxy ends TLS in front of this gateway (`public_url` is https) and `trusted_proxies` names none: payers' networks are not known to the fraud rules"
+            );
+        }
         let (batches, unstarted) = batching::queues(&store, config.create_batch_max);
         let app = Arc::new(App {
             settings: config.settings(),

@@ -56,6 +56,7 @@ struct Key {
     payer_token: Zeroizing<[u8; 32]>,
     csrf: Zeroizing<[u8; 32]>,
     fingerprint: Zeroizing<[u8; 32]>,
+    counting: Zeroizing<[u8; 32]>,
     cipher: Aes256Gcm,
 }
 
@@ -102,6 +103,7 @@ impl Keyring {
                 payer_token: derive(&bytes, "payer-token"),
                 csrf: derive(&bytes, "csrf"),
                 fingerprint: derive(&bytes, "card-fingerprint"),
+                counting: derive(&bytes, "counting"),
                 cipher: Aes256Gcm::new_from_slice(sealing.as_slice()).expect("the key has 32 bytes"),
             });
         }
@@ -150,6 +152,15 @@ impl Keyring {
     /// for the same card while keys are rotated.
     pub fn fingerprint_key(&self) -> Zeroizing<[u8; 32]> {
         self.keys[self.keys.len() - 1].fingerprint.clone()
+    }
+
+    /// What stands for something personal where tries are counted by it. `kind` keeps equal texts of different
+    /// kinds apart. Of the oldest key, so that counts go on while keys are rotated.
+    pub fn counting_key(&self, kind: &str, livemode: bool, text: &str) -> [u8; 16] {
+        let mode: &[u8] = if livemode { b"/live/" } else { b"/test/" };
+        let key = self.keys[self.keys.len() - 1].counting.as_slice();
+        let tag = mac(key, &[kind.as_bytes(), mode, text.as_bytes()]);
+        std::array::from_fn(|place| tag[place])
     }
 
     /// Seals a value for one place (table, column, row), so that it opens nowhere else.
@@ -216,6 +227,20 @@ mod tests {
         assert_eq!(ring(&[1]).unseal("webhook_endpoint/secret/we_2", &sealed), Err(KeyringError::Sealed));
         assert_eq!(ring(&[3]).unseal("webhook_endpoint/secret/we_1", &sealed), Err(KeyringError::Sealed));
         assert_eq!(ring(&[1]).unseal("webhook_endpoint/secret/we_1", &[]), Err(KeyringError::Sealed));
+    }
+
+    #[test]
+    fn what_is_counted_is_kept_apart_by_kind_mode_and_key_and_outlives_a_rotation() {
+        let counted = ring(&[1]).counting_key("email", true, "ada@example.com");
+        assert_eq!(counted, ring(&[2, 1]).counting_key("email", true, "ada@example.com"));
+        for other in [
+            ring(&[1]).counting_key("card", true, "ada@example.com"),
+            ring(&[1]).counting_key("email", false, "ada@example.com"),
+            ring(&[1]).counting_key("email", true, "bob@example.com"),
+            ring(&[2]).counting_key("email", true, "ada@example.com"),
+        ] {
+            assert_ne!(counted, other);
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod payment_methods;
 mod redirect_urls;
 pub mod reference;
 mod refunds;
+mod reviews;
 mod saved_card_params;
 mod test_mode;
 mod webhook_endpoints;
@@ -79,6 +80,7 @@ pub struct Api {
         (name = "Refunds", description = "Money given back."),
         (name = "Customers", description = "Whom the merchant sells to."),
         (name = "Payment methods", description = "Cards that are kept for customers."),
+        (name = "Reviews", description = "Payments that a fraud rule holds until the merchant has looked at them."),
         (name = "Events", description = "What happened, and whether the merchant's backend knows."),
         (name = "Webhook endpoints", description = "Where events are delivered to."),
         (name = "Redirect URLs", description = "Where payers may be sent back to."),
@@ -109,6 +111,9 @@ fn table_of_contents() -> OpenApiRouter<Api> {
         .routes(routes!(payment_methods::list))
         .routes(routes!(payment_methods::retrieve, payment_methods::update))
         .routes(routes!(payment_methods::detach))
+        .routes(routes!(reviews::list))
+        .routes(routes!(reviews::retrieve))
+        .routes(routes!(reviews::approve))
         .routes(routes!(events::list))
         .routes(routes!(events::retrieve))
         .routes(routes!(events::deliveries))

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{Extension, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -28,7 +28,9 @@ use super::payer_card::{CardParam, holds_card_number};
 use crate::domain::session::{Payer, Session};
 use crate::error::{Error, Result};
 use crate::ops::confirmations::{self, Confirmation};
+use crate::ops::fraud::Circumstances;
 use crate::ops::sessions;
+use crate::server::Peer;
 use crate::store::sessions::PageSession;
 use crate::wire::error::ErrorEnvelope;
 use crate::wire::payer_session::PayerSession;
@@ -202,13 +204,16 @@ impl<'de> Deserialize<'de> for NotCollected {
 pub async fn confirm(
     State(api): State<Api>,
     token: Token,
+    peer: Option<Extension<Peer>>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let opened = open(&api, &token, &headers).await?;
+    let address = peer.map(|Extension(Peer(peer))| api.app.settings.payer_address(peer.ip(), &headers));
+    let circumstances = Circumstances { address, billing_country: None };
     let answer = match json_body(&uri, &headers, body).await {
-        Ok(body) => pay(&api, &opened.page, &headers, &body).await.map(Found).map_err(ApiError::from),
+        Ok(body) => pay(&api, &opened.page, &headers, &body, circumstances).await.map(Found).map_err(ApiError::from),
         Err(error) => Err(error),
     };
     Ok(opened.answer(answer))
@@ -225,7 +230,13 @@ async fn json_body(uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Zeroizi
     Ok(Zeroizing::new(Vec::from(read(body, BODY_BYTES_MAX).await?)))
 }
 
-async fn pay(api: &Api, page: &PageSession, headers: &HeaderMap, body: &[u8]) -> Result<PayerSession> {
+async fn pay(
+    api: &Api,
+    page: &PageSession,
+    headers: &HeaderMap,
+    body: &[u8],
+    circumstances: Circumstances,
+) -> Result<PayerSession> {
     let params: ConfirmCheckoutSession = decode_json_and_wipe(body)?;
     let attempt = attempt(params.attempt_key, idempotency_key(headers)?)?;
     let not_collected = [
@@ -253,7 +264,7 @@ async fn pay(api: &Api, page: &PageSession, headers: &HeaderMap, body: &[u8]) ->
         ),
         None => None,
     };
-    confirmations::confirm(&api.app, page, Confirmation { payer, card, attempt, return_url }).await
+    confirmations::confirm(&api.app, page, Confirmation { payer, card, attempt, return_url, circumstances }).await
 }
 
 /// The word that names an attempt. It is kept as a digest, so it may be anything.

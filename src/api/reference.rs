@@ -143,6 +143,11 @@ pub const ERROR_CODES: &[ErrorCode] = &[
         "There is no such object for this key. Objects of other merchants and of the other mode are just as absent.",
     ),
     code(
+        "review_closed",
+        400,
+        "The review was closed otherwise: its payment was cancelled, or nobody decided in time.",
+    ),
+    code(
         "service_unavailable",
         503,
         "Something the gateway depends on is away. Nothing was changed as far as the gateway knows; send the request again with the same idempotency key.",

@@ -124,6 +124,11 @@ id!(
     PaymentMethodId, "pm"
 );
 id!(
+    /// A payment held for its merchant to look at.
+    ReviewId,
+    "prv"
+);
+id!(
     /// Something that happened.
     EventId, "evt"
 );

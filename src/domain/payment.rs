@@ -8,6 +8,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::card::CardSummary;
 use super::charge_facts::Facts;
+use super::fraud::Assessment;
 use super::id::{ChargeId, CustomerId, MerchantId, PaymentId, PaymentMethodId, RefundId, SessionId};
 use super::money::Money;
 use super::payment_method::FutureUsage;
@@ -248,6 +249,8 @@ pub struct Charge {
     pub card: CardSummary,
     /// What was learnt beside the outcome.
     pub facts: Facts,
+    /// What the fraud checks made of it; `None` when no rule matched.
+    pub assessment: Option<Assessment>,
     /// Minor units taken.
     pub amount_captured: i64,
     /// Minor units given back.

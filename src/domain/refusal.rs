@@ -29,6 +29,8 @@ pub enum Refusal {
     ChargeNotRefundable,
     /// The kept card is not this customer's, has expired, or cannot be charged here any more.
     PaymentMethodUnusable,
+    /// The review was decided otherwise.
+    ReviewClosed,
     /// Zero or less.
     AmountTooSmall,
     /// Zero or less is to be captured.
@@ -58,6 +60,7 @@ impl Refusal {
             Self::ChargeAlreadyRefunded => "charge_already_refunded",
             Self::ChargeNotRefundable => "charge_not_refundable",
             Self::PaymentMethodUnusable => "payment_method_unusable",
+            Self::ReviewClosed => "review_closed",
             Self::AmountTooSmall | Self::CaptureTooSmall => "amount_too_small",
             Self::CaptureTooLarge { .. } | Self::RefundTooLarge { .. } => "amount_too_large",
         }
@@ -94,6 +97,9 @@ impl Refusal {
             Self::PaymentMethodUnusable => {
                 "The saved payment method is not this customer's, has expired, or cannot be charged any more."
                     .to_owned()
+            }
+            Self::ReviewClosed => {
+                "This review is closed: its payment was cancelled, or nobody decided in time.".to_owned()
             }
             Self::AmountTooSmall | Self::CaptureTooSmall => "The amount must be at least 1 minor unit.".to_owned(),
             Self::CaptureTooLarge { available } => {

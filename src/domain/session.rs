@@ -237,8 +237,12 @@ pub enum SessionEvent {
     Opened,
     /// One charge was declined.
     PaymentFailed,
-    /// Paid.
+    /// Paid, or ordered while the money is only reserved.
     Completed,
+    /// The money of an order that was completed before was taken.
+    AsyncPaymentSucceeded,
+    /// The money of an order that was completed before was let go.
+    AsyncPaymentFailed,
     /// Ran out of time.
     Expired,
     /// Given up.
@@ -255,6 +259,8 @@ impl SessionEvent {
             Self::Opened => "checkout.session.opened",
             Self::PaymentFailed => "checkout.session.payment_failed",
             Self::Completed => "checkout.session.completed",
+            Self::AsyncPaymentSucceeded => "checkout.session.async_payment_succeeded",
+            Self::AsyncPaymentFailed => "checkout.session.async_payment_failed",
             Self::Expired => "checkout.session.expired",
             Self::Cancelled => "checkout.session.cancelled",
             Self::Failed => "checkout.session.failed",

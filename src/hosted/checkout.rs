@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use chrono::SecondsFormat;
@@ -26,9 +26,11 @@ use crate::domain::card::{CardBrand, CardCvc, CardExpiry, CardNumber};
 use crate::domain::email::parse_email;
 use crate::domain::payment::ChargeState;
 use crate::domain::session::{Payer, Session, State as SessionState, TRIES_MAX};
+use crate::ops::fraud::Circumstances;
 use crate::ops::payments::{self, Try};
 use crate::ops::saved_cards::{self, Instrument, Offered, OfferedCard};
 use crate::ops::sessions;
+use crate::server::Peer;
 use crate::store::sessions::PageSession;
 use crate::telemetry::mask_card_numbers;
 use crate::vault::{EnteredCard, SecurityCode};
@@ -163,13 +165,28 @@ pub async fn back_to_form(State(pages): State<Pages>, Token(token): Token) -> Re
 }
 
 /// `POST /c/{token}/pay`.
-pub async fn pay(State(pages): State<Pages>, Token(token): Token, headers: HeaderMap, body: Body) -> Response {
+pub async fn pay(
+    State(pages): State<Pages>,
+    Token(token): Token,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let browser = Browser::of(&headers, &pages.app.settings);
-    let response = pay_inside(&pages, &token, &headers, body, &browser).await;
+    let address = peer.map(|Extension(Peer(peer))| pages.app.settings.payer_address(peer.ip(), &headers));
+    let circumstances = Circumstances { address, billing_country: None };
+    let response = pay_inside(&pages, &token, &headers, body, &browser, circumstances).await;
     pages.after_form(response, &browser)
 }
 
-async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body, browser: &Browser) -> Response {
+async fn pay_inside(
+    pages: &Pages,
+    token: &str,
+    headers: &HeaderMap,
+    body: Body,
+    browser: &Browser,
+    circumstances: Circumstances,
+) -> Response {
     let page = match sessions::find_by_token(&pages.app, token).await {
         Ok(page) => page,
         Err(error) => return pages.failure(&error),
@@ -223,7 +240,8 @@ async fn pay_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Body,
             return show(pages, token, &page, &offered, headers, browser, status, typed, trouble);
         }
     };
-    let tried = payments::pay(&pages.app, session.id.clone(), payer, instrument, attempt_key.to_owned()).await;
+    let (id, attempt_key) = (session.id.clone(), attempt_key.to_owned());
+    let tried = payments::pay(&pages.app, id, payer, instrument, attempt_key, circumstances).await;
     match tried {
         Ok(Try::Authenticate) => pages.go_to(&format!("/c/{token}/3ds")),
         Ok(Try::Paid | Try::InDoubt | Try::Refused(_)) => pages.go_to(&done),

@@ -109,7 +109,7 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
             datetime: at.to_rfc3339_opts(SecondsFormat::Secs, true),
             text: at.format("%Y-%m-%d %H:%M UTC").to_string(),
         }),
-        receipt_email: (outcome == Outcome::Completed && pages.app.settings.receipts)
+        receipt_email: (outcome == Outcome::Completed && session.paid_at.is_some() && pages.app.settings.receipts)
             .then(|| session.options.receipt_email.clone().or(session.payer.as_ref().map(|payer| payer.email.clone())))
             .flatten(),
         way_back,

@@ -6,15 +6,16 @@
 
 use chrono::{DateTime, Utc};
 
-use super::Announcements;
 use super::payments::{booking, find, find_with_charge, lock, provider_of, void};
 use super::replay::{Answer, Write};
+use super::{Announcements, reviews};
 use crate::app::App;
 use crate::domain::ledger::Movement;
 use crate::domain::money::Money;
 use crate::domain::payment::{Cancellation, Charge, ChargeState, LOOK_UP_AFTER, Payment, PaymentStatus, UnderWay};
 use crate::domain::refusal::Refusal;
-use crate::domain::session::Session;
+use crate::domain::review::ClosedReason;
+use crate::domain::session::{Session, SessionEvent};
 use crate::error::{Error, Result};
 use crate::providers::{CHARGE_TIMEOUT, CaptureReport, Reversal};
 use crate::store::{self, Connection};
@@ -23,13 +24,13 @@ use crate::wire::event::EventRequest;
 use crate::wire::payment_intent::PaymentIntent;
 
 /// A payment with its session and newest charge, locked in that order.
-struct Locked {
-    session: Session,
-    payment: Payment,
-    charge: Option<Charge>,
+pub(super) struct Locked {
+    pub(super) session: Session,
+    pub(super) payment: Payment,
+    pub(super) charge: Option<Charge>,
 }
 
-async fn lock_all(connection: &mut Connection, known: &Payment) -> Result<Locked> {
+pub(super) async fn lock_all(connection: &mut Connection, known: &Payment) -> Result<Locked> {
     let absent = || Error::not_found("payment_intent", known.id.as_str());
     let session = lock(connection, &known.session_id).await?;
     let payment = store::payments::lock_payment(connection, &known.id).await?.ok_or_else(absent)?;
@@ -73,13 +74,16 @@ pub async fn capture(app: &App, write: &Write, id: &str, amount: Option<i64>, ex
     let mut under_way = None;
     let answer = write
         .once(app, async |connection, now| {
-            let Locked { payment, charge, .. } = lock_all(connection, &known).await?;
+            let Locked { mut session, payment, charge } = lock_all(connection, &known).await?;
             let charge = charge.ok_or(Refusal::PaymentUnexpectedState(payment.status))?;
             let amount = charge.capture(payment.status, amount)?;
             let charge = Charge { under_way: Some(UnderWay::Capture { amount }), ..charge };
             store::payments::save_charge(connection, &charge, Some(now + LOOK_UP_AFTER), now).await?;
+            let approved = ClosedReason::Approved;
+            let outgoing =
+                reviews::close(app, connection, (&mut session, &charge), approved, &write.cause(), now).await?;
             under_way = Some((charge.clone(), amount));
-            Ok((render(&payment, Some(&charge), expand), Vec::new()))
+            Ok((render(&payment, Some(&charge), expand), outgoing))
         })
         .await?;
     let Some((charge, amount)) = under_way else { return Ok(answer) };
@@ -96,7 +100,7 @@ pub async fn cancel(app: &App, write: &Write, id: &str, reason: Option<String>, 
     let mut under_way = None;
     let answer = write
         .once(app, async |connection, now| {
-            let Locked { session, payment, charge } = lock_all(connection, &known).await?;
+            let Locked { mut session, payment, charge } = lock_all(connection, &known).await?;
             if session.state.ended_at().is_none() {
                 return Err(Refusal::PaymentOfOpenSession.into());
             }
@@ -105,8 +109,11 @@ pub async fn cancel(app: &App, write: &Write, id: &str, reason: Option<String>, 
             let charge = Charge { under_way: Some(UnderWay::Void), ..charge };
             store::payments::save_charge(connection, &charge, Some(now + LOOK_UP_AFTER), now).await?;
             store::payments::note_cancellation_reason(connection, &payment.id, reason.as_deref()).await?;
+            let canceled = ClosedReason::Canceled;
+            let outgoing =
+                reviews::close(app, connection, (&mut session, &charge), canceled, &write.cause(), now).await?;
             under_way = Some(charge.clone());
-            Ok((render(&payment, Some(&charge), expand), Vec::new()))
+            Ok((render(&payment, Some(&charge), expand), outgoing))
         })
         .await?;
     let Some(charge) = under_way else { return Ok(answer) };
@@ -191,6 +198,7 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
             store::ledger::book(&mut transaction, &booking(&charge, now), movement).await?;
             announcements.charge(&mut session, "charge.captured", &charge);
             announcements.payment(&mut session, "payment_intent.succeeded", &payment, Some(&charge));
+            announcements.session(&mut session, &[SessionEvent::AsyncPaymentSucceeded]);
         }
         // Money that came after all had been settled without it: the payment goes on as it is.
         Settled::Gone if charge.state == ChargeState::Reversed => {
@@ -212,6 +220,7 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
                 .await?;
             announcements.charge(&mut session, "charge.updated", &charge);
             announcements.payment(&mut session, "payment_intent.canceled", &payment, Some(&charge));
+            announcements.session(&mut session, &[SessionEvent::AsyncPaymentFailed]);
         }
     }
     store::sessions::save(&mut transaction, &[&session]).await?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::fraud::Circumstances;
 use super::payments::{self, Try};
 use super::sessions::{self, page_url};
 use super::{Caller, redirect_urls};
@@ -34,6 +35,8 @@ pub struct Confirmation {
     pub attempt: String,
     /// Where he comes back to from his bank, if not to the hosted page.
     pub return_url: Option<WayBack>,
+    /// Where the try comes from.
+    pub circumstances: Circumstances,
 }
 
 /// The merchant's own page calls with one of these origins only: those that payers may be sent back
@@ -123,14 +126,14 @@ fn attempt_key(attempt: &str) -> String {
 /// `Declined` with what the payer may know, `Refused` when the session cannot be paid now, and the database's.
 pub async fn confirm(app: &Arc<App>, page: &PageSession, confirmation: Confirmation) -> Result<PayerSession> {
     let session = &page.session;
-    let Confirmation { payer, card, attempt, return_url } = confirmation;
+    let Confirmation { payer, card, attempt, return_url, circumstances } = confirmation;
     let attempt_key = attempt_key(&attempt);
     let now = app.clock.now();
     // An attempt that cannot become a charge leaves no note: a session takes a few tries, and no more notes.
     if let Some(way) = return_url.filter(|_| session.is_usable(now)) {
         store::payer_returns::note(app.store.pool(), &session.id, &attempt_key, &way, now).await?;
     }
-    match payments::pay(app, session.id.clone(), payer, card, attempt_key).await? {
+    match payments::pay(app, session.id.clone(), payer, card, attempt_key, circumstances).await? {
         Try::Paid | Try::Authenticate | Try::InDoubt => show_anew(app, &session.id).await,
         Try::Declined(failure) => Err(Error::Declined(Box::new(for_payer(&failure)))),
         Try::Refused(refusal) => Err(refusal.into()),

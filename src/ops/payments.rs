@@ -12,10 +12,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
+use super::fraud::{self, Circumstances, Gate, Prepared};
 use super::saved_cards::{self, Instrument, Presented};
-use super::{Announcements, Caller, count_ended, to_the_end};
+use super::{Announcements, Caller, count_ended, reviews, to_the_end};
 use crate::app::App;
 use crate::domain::decline::DeclineReason;
+use crate::domain::fraud::Action;
 use crate::domain::id::{ChargeId, PaymentId, SessionId};
 use crate::domain::ledger::Movement;
 use crate::domain::payment::{
@@ -69,9 +71,11 @@ pub async fn pay(
     payer: Payer,
     instrument: impl Into<Instrument>,
     attempt_key: String,
+    circumstances: Circumstances,
 ) -> Result<Try> {
     let (inside, instrument) = (Arc::clone(app), instrument.into());
-    to_the_end(app, async move { pay_inside(&inside, &session, payer, instrument, attempt_key).await }).await
+    to_the_end(app, async move { pay_inside(&inside, &session, payer, instrument, attempt_key, circumstances).await })
+        .await
 }
 
 async fn pay_inside(
@@ -80,12 +84,26 @@ async fn pay_inside(
     payer: Payer,
     instrument: Instrument,
     attempt_key: String,
+    circumstances: Circumstances,
 ) -> Result<Try> {
-    let started = match start(app, session_id, payer, instrument, attempt_key).await? {
+    let started = match start(app, session_id, payer, instrument, attempt_key, circumstances).await? {
         Start::Charge(started) => started,
         Start::Known(known) => return Ok(known),
     };
-    let Started { charge, request, provider } = *started;
+    let Started { charge, mut request, provider, prepared } = *started;
+    match fraud::assess(app, &charge, &prepared, (provider.as_ref(), &mut request)).await {
+        Ok(Gate::Open) => {}
+        Ok(Gate::Shut) => {
+            drop(request.source.token().and_then(|token| app.vault.take(token)));
+            let reason = DeclineReason::Fraudulent;
+            return settle(app, &charge.id, Report::Declined { reason, reference: None, facts: Facts::default() })
+                .await;
+        }
+        Err(error) => {
+            drop(request.source.token().and_then(|token| app.vault.take(token)));
+            return Err(error);
+        }
+    }
     let report = match tokio::time::timeout(CHARGE_TIMEOUT, provider.charge(request)).await {
         Ok(report) => report,
         Err(_) => Report::Unknown { detail: "no answer within the time for a charge".to_owned() },
@@ -97,6 +115,7 @@ struct Started {
     charge: Charge,
     request: ChargeRequest,
     provider: Arc<dyn Provider>,
+    prepared: Prepared,
 }
 
 enum Start {
@@ -111,6 +130,7 @@ async fn start(
     payer: Payer,
     instrument: Instrument,
     attempt_key: String,
+    circumstances: Circumstances,
 ) -> Result<Start> {
     let now = app.clock.now();
     let mut transaction = app.store.begin().await?;
@@ -133,7 +153,10 @@ async fn start(
         Ok(session) => session,
         Err(refusal) => return Ok(Start::Known(Try::Refused(refusal))),
     };
-    let Presented { source, method, card, keep_for, pending } = chosen.present(app, &*provider, &session, now);
+    let Presented { source, method, card, bin, keep_for, pending } = chosen.present(app, &*provider, &session, now);
+    let email = session.payer.as_ref().map(|payer| payer.email.clone()).unwrap_or_default();
+    let owner = (&session.merchant_id, session.livemode);
+    let prepared = fraud::prepare(app, owner, &card, bin, email, circumstances);
     let payment = new_payment(&session, payment_id.clone(), now);
     let charge = Charge {
         id: ChargeId::generate(now),
@@ -151,6 +174,7 @@ async fn start(
         keeps_card: pending.is_some(),
         card,
         facts: Facts::default(),
+        assessment: None,
         amount_captured: 0,
         amount_refunded: 0,
         under_way: None,
@@ -163,7 +187,8 @@ async fn start(
     let request = EventRequest::default();
     let saved = async {
         store::payments::insert_payment(&mut transaction, &payment).await?;
-        store::payments::insert_charge(&mut transaction, &charge, now + LOOK_UP_AFTER, &return_state_hash).await?;
+        let (look_up_at, keys) = (now + LOOK_UP_AFTER, &prepared.keys);
+        store::payments::insert_charge(&mut transaction, &charge, look_up_at, &return_state_hash, keys).await?;
         if let Some(pending) = &pending {
             store::payment_methods::save(&mut transaction, pending).await?;
         }
@@ -204,7 +229,7 @@ async fn start(
         return_url: format!("{}/3ds/{return_state}", app.settings.public_url),
         statement_descriptor: payment.statement_descriptor,
     };
-    Ok(Start::Charge(Box::new(Started { charge, request, provider })))
+    Ok(Start::Charge(Box::new(Started { charge, request, provider, prepared })))
 }
 
 fn new_payment(session: &Session, id: PaymentId, now: DateTime<Utc>) -> Payment {
@@ -253,7 +278,8 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
     let now = app.clock.now();
     let absent = || Error::not_found("charge", charge_id.as_str());
     let known = store::payments::find_charge(app.store.pool(), charge_id).await?.ok_or_else(absent)?;
-    let (state, reference, facts) = match report {
+    let weighed = fraud::weigh(app, &known, report).await?;
+    let (state, reference, facts) = match weighed.report {
         Report::Succeeded { reference, facts } => (ChargeState::Succeeded, Some(reference), facts),
         Report::Authorized { reference, facts } => (ChargeState::Authorized, Some(reference), facts),
         Report::RequiresAction { reference, redirect_url } => {
@@ -287,11 +313,19 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
         // It is being voided, which takes this money back; the void settles it.
         return Ok(Try::InDoubt);
     }
-    let charge = Charge { state, provider_reference: reference.or(charge.provider_reference.clone()), facts, ..charge };
+    let assessment = weighed.assessment.or(charge.assessment.clone());
+    let is_blocked = assessment.as_ref().is_some_and(|assessment| assessment.action == Action::Block);
+    let state = match (state, &assessment) {
+        (ChargeState::Failed(_), Some(assessment)) if is_blocked => ChargeState::Failed(fraud::blocked(assessment)),
+        (state, _) => state,
+    };
+    let provider_reference = reference.or(charge.provider_reference.clone());
+    let charge = Charge { state, provider_reference, facts, assessment, ..charge };
     let outgoing = record(app, &mut transaction, session, payment, &charge, now).await?;
     app.store.commit(transaction).await?;
     app.hand_over(outgoing);
     let word = match charge.state {
+        ChargeState::Failed(_) if is_blocked => "blocked",
         ChargeState::Failed(_) => "declined",
         ChargeState::RequiresAction { .. } => "requires_action",
         _ => "succeeded",
@@ -344,10 +378,15 @@ async fn record(
                 Movement::Authorized { amount: minor }
             };
             store::ledger::book(connection, &booking(&charge, now), movement).await?;
+            let review = reviews::open(app, connection, &mut charge, now).await?;
             announcements.charge(&mut session, "charge.succeeded", &charge);
             let kind =
                 if is_captured { "payment_intent.succeeded" } else { "payment_intent.amount_capturable_updated" };
             announcements.payment(&mut session, kind, &payment, Some(&charge));
+            if let Some(review) = review {
+                let object = crate::wire::review::Review::new(&review);
+                announcements.object(&mut session, "review.opened", review.id.as_str(), &object);
+            }
             announcements.session(&mut session, &kinds);
             if app.settings.receipts && is_captured {
                 send_receipt(connection, &session, &charge, now).await?;

@@ -140,6 +140,8 @@ pub(super) struct Presented {
     pub(super) source: Source,
     pub(super) method: PaymentMethodId,
     pub(super) card: CardSummary,
+    /// The first six digits, where they were typed.
+    pub(super) bin: Option<String>,
     pub(super) keep_for: Option<FutureUsage>,
     /// To be saved with the charge: waits for its success.
     pub(super) pending: Option<PaymentMethod>,
@@ -214,7 +216,7 @@ impl Chosen {
             Self::Reference { reference, method, .. } => {
                 let PaymentMethod { id, card, .. } = *method;
                 let source = Source::Saved { reference };
-                return Presented { source, method: id, card, keep_for: None, pending: None };
+                return Presented { source, method: id, card, bin: None, keep_for: None, pending: None };
             }
             Self::Number { card, kept, keep } => (card, kept, keep),
         };
@@ -244,7 +246,7 @@ impl Chosen {
             used_at: now,
         });
         let keep_for = keep.map(|(usage, _)| usage);
-        Presented { source: Source::Card(token), method, card: summary, keep_for, pending }
+        Presented { source: Source::Card(token), method, card: summary, bin: Some(bin), keep_for, pending }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::fraud::Circumstances;
 use super::payments::{self, Try, provider_of};
 use super::replay::{Answer, Write};
 use super::sessions::{self, save_transition};
@@ -69,7 +70,7 @@ pub async fn pay(app: &Arc<App>, write: &Write, id: &str, rehearsal: Rehearsal, 
         name: test_cards::HOLDER_NAME.to_owned(),
     };
     let card = test_cards::typed(card, app.clock.now().date_naive());
-    match payments::pay(app, session.id.clone(), payer, card, attempt_key(write)).await? {
+    match payments::pay(app, session.id.clone(), payer, card, attempt_key(write), Circumstances::default()).await? {
         Try::Refused(refusal) => Err(refusal.into()),
         Try::Declined(failure) if !rehearsal.is_to_be_declined => Err(Error::Declined(Box::new(refusal_of(failure)))),
         Try::Paid | Try::Authenticate | Try::Declined(_) | Try::InDoubt => keep(app, write, id, expand).await,

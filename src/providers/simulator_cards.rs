@@ -93,8 +93,8 @@ use CardAuthentication::{Frictionless, LookUpFails, Optional, Required};
 /// Every test card that the simulator knows. 4242424242424241, published for `incorrect_number`, is
 /// missing because its check digit is wrong: it is refused before any provider is asked.
 ///
-/// The cards for failing checks, for raised risk and for a later dispute succeed, as they do at
-/// Stripe under rules that block nothing; what they are for stands in the facts of the report.
+/// The cards for failing checks, for raised risk and for a later dispute succeed here; what they are
+/// for stands in the facts of the report, and the fraud rules make of it what they will.
 pub const TEST_CARDS: &[TestCard] = &[
     succeeds("4242424242424242", "Visa, succeeds"),
     succeeds("5555555555554444", "Mastercard, succeeds"),

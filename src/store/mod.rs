@@ -10,6 +10,7 @@ pub mod customers;
 pub mod delivery_queue;
 pub mod endpoints;
 pub mod events;
+pub mod fraud;
 pub mod idempotency;
 
 pub mod ledger;
@@ -23,6 +24,7 @@ pub mod payment_lists;
 pub mod payment_methods;
 pub mod payments;
 pub mod refunds;
+pub mod reviews;
 pub mod sessions;
 
 use std::str::FromStr;

@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, PgPool, Row as _};
 
 use super::codec::{facts_from_row, facts_to_json, metadata_from_row, metadata_to_json};
+use super::fraud::{Keys, assessment_from_row, assessment_to_json};
 use super::{Connection, inconsistent};
 use crate::domain::card::{CardBrand, CardFunding, CardSummary};
 use crate::domain::id::{ChargeId, CustomerId, MerchantId, PaymentId, PaymentMethodId, SessionId};
@@ -33,7 +34,7 @@ macro_rules! charge_columns {
          currency, state, amount_captured, amount_refunded, under_way, capture_amount, action_url, payment_method, card_brand,
          card_last4, card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, checks, failure_code,
          decline_code, failure_message, payer_message, customer_id, keeps_card, created_at, look_ups,
-         closing"
+         closing, outcome"
     };
 }
 
@@ -126,6 +127,7 @@ pub(super) fn to_charge(row: &PgRow) -> Result<Charge> {
             fingerprint: row.try_get("card_fingerprint")?,
         },
         facts: facts_from_row(&id, row)?,
+        assessment: assessment_from_row(&id, row)?,
         amount_captured: row.try_get("amount_captured")?,
         amount_refunded: row.try_get("amount_refunded")?,
         under_way,
@@ -243,13 +245,15 @@ pub async fn insert_charge(
     charge: &Charge,
     look_up_at: DateTime<Utc>,
     return_state_hash: &[u8; 32],
+    keys: &Keys,
 ) -> Result<()> {
     sqlx::query(
         "insert into charge (id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, amount,
              currency, state, payment_method, card_brand, card_last4, card_exp_month, card_exp_year, card_funding,
-             card_country, card_fingerprint, created_at, look_up_at, return_state_hash, customer_id, keeps_card)
+             card_country, card_fingerprint, created_at, look_up_at, return_state_hash, customer_id, keeps_card,
+             card_key, email_key, network_key, merchant_key)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-             $21, $22)",
+             $21, $22, $23, $24, $25, $26)",
     )
     .bind(charge.id.as_str())
     .bind(charge.merchant_id.as_str())
@@ -273,6 +277,10 @@ pub async fn insert_charge(
     .bind(return_state_hash.as_slice())
     .bind(charge.customer_id.as_ref().map(CustomerId::as_str))
     .bind(charge.keeps_card)
+    .bind(keys.card.as_ref().map(|key| key.as_slice()))
+    .bind(keys.email.as_ref().map(|key| key.as_slice()))
+    .bind(keys.network.as_ref().map(|key| key.as_slice()))
+    .bind(keys.merchant.as_ref().map(|key| key.as_slice()))
     .execute(connection)
     .await?;
     Ok(())
@@ -445,7 +453,8 @@ pub async fn save_charge(
         "update charge set state = $2, provider_reference = $3, failure_code = $4, decline_code = $5,
              failure_message = $6, payer_message = $7, settled_at = case when $8 then null else coalesce(settled_at, $9) end,
              look_up_at = $10, amount_captured = $11, amount_refunded = $12, under_way = $13,
-             capture_amount = $14, action_url = $15, checks = $16, customer_id = $17, payment_method = $18
+             capture_amount = $14, action_url = $15, checks = $16, customer_id = $17, payment_method = $18,
+             outcome = $19
          where id = $1",
     )
     .bind(charge.id.as_str())
@@ -472,6 +481,7 @@ pub async fn save_charge(
     .bind(facts_to_json(&charge.facts))
     .bind(charge.customer_id.as_ref().map(CustomerId::as_str))
     .bind(charge.payment_method.as_str())
+    .bind(assessment_to_json(charge.assessment.as_ref()))
     .execute(connection)
     .await?;
     Ok(())

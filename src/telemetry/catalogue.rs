@@ -80,6 +80,8 @@ metric_names! {
         "Checkout sessions that reached a final state: completed, expired, cancelled, failed.";
     CHARGES_TOTAL = "checkstand_charges_total", Counter, ["provider", "outcome"],
         "Charges a provider was asked for, by what came of it.";
+    FRAUD_ASSESSMENTS_TOTAL = "checkstand_fraud_assessments_total", Counter, ["rule", "action"],
+        "Payments that a fraud rule matched, by the rule that decided and what it did: allow, challenge, review, block.";
     WEBHOOK_ATTEMPTS_TOTAL = "checkstand_webhook_attempts_total", Counter, ["outcome"],
         "Attempts to deliver an event to an endpoint, by what came of it: delivered, retry, dead.";
     WEBHOOK_ATTEMPT_DURATION_SECONDS = "checkstand_webhook_attempt_duration_seconds", Histogram, [],
@@ -152,6 +154,10 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "inside", meaning: "The half of a failure that the caller is not shown." },
     LogField { name: "session", meaning: "The id of a checkout session." },
     LogField { name: "sessions", meaning: "How many checkout sessions a statement was about." },
+    LogField { name: "review", meaning: "The id of a review." },
+    LogField { name: "rule", meaning: "The name of the fraud rule that decided." },
+    LogField { name: "action", meaning: "What a fraud rule did: allow, challenge, review, block." },
+    LogField { name: "voided", meaning: "Whether reserved money was let go." },
     LogField { name: "refund", meaning: "The id of a refund." },
     LogField { name: "charge", meaning: "The id of a charge." },
     LogField { name: "answer", meaning: "What a payer told the simulated bank." },

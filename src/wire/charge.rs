@@ -11,7 +11,9 @@ use super::unfilled::{
     UnfilledOfBillingDetails, UnfilledOfCard, UnfilledOfCharge, UnfilledOfOutcome, UnfilledOfThreeDSecure,
 };
 use crate::domain::card::CardFunding;
-use crate::domain::charge_facts::{AuthenticationFlow, CardChecks, CheckResult};
+use crate::domain::charge_facts::{AuthenticationFlow, CardChecks, CheckResult, RiskLevel};
+use crate::domain::fraud::{Action, Assessment, Stage};
+use crate::domain::id::ReviewId;
 use crate::domain::payment::{self, ChargeState};
 use crate::domain::session::Metadata;
 
@@ -48,7 +50,7 @@ pub struct Charge {
     pub livemode: bool,
     /// Always empty.
     pub metadata: Metadata,
-    /// What the network and our rules made of it.
+    /// What the network and the fraud rules made of it.
     pub outcome: Option<Outcome>,
     /// Whether the charge succeeded.
     pub paid: bool,
@@ -64,6 +66,8 @@ pub struct Charge {
     pub receipt_url: Option<String>,
     /// Whether all of it was given back.
     pub refunded: bool,
+    /// The review that the merchant decides, if a rule asked for one.
+    pub review: Option<String>,
     /// `succeeded`, `pending` or `failed`.
     pub status: &'static str,
     /// Keys that are never filled.
@@ -88,18 +92,21 @@ pub struct BillingDetails {
     pub unfilled: UnfilledOfBillingDetails,
 }
 
-/// What the network made of a charge.
+/// What the network and the fraud rules made of a charge.
 #[derive(Serialize, ToSchema, Debug, Clone)]
 pub struct Outcome {
-    /// `approved_by_network` or `declined_by_network`.
+    /// `approved_by_network`, `declined_by_network`, `not_sent_to_network`, or `reversed_after_approval`.
     pub network_status: &'static str,
-    /// The decline code.
+    /// The decline code; `rule` where a fraud rule decided, `highest_risk_level` or `elevated_risk_level` where
+    /// the provider's opinion did.
     pub reason: Option<String>,
-    /// Always null.
+    /// `normal`, `elevated` or `highest`, where anybody has an opinion.
     pub risk_level: Option<String>,
+    /// The name of the fraud rule that decided.
+    pub rule: Option<String>,
     /// For the merchant.
     pub seller_message: String,
-    /// `authorized` or `issuer_declined`.
+    /// `authorized`, `issuer_declined`, `manual_review` or `blocked`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Keys that are never filled.
@@ -172,6 +179,64 @@ pub struct ThreeDSecure {
     pub unfilled: UnfilledOfThreeDSecure,
 }
 
+impl Outcome {
+    /// What the network and the fraud rules made of a charge; `None` while nobody has decided.
+    fn new(charge: &payment::Charge) -> Option<Self> {
+        let provider_risk = charge.facts.risk;
+        let assessment = charge.assessment.as_ref();
+        let risk = assessment.map(|assessment| assessment.risk(provider_risk)).or(provider_risk);
+        let rule_reason = assessment.map(|assessment| match (assessment.stage, provider_risk) {
+            (Stage::Answer, Some(RiskLevel::Highest)) => "highest_risk_level",
+            (Stage::Answer, Some(RiskLevel::Elevated)) => "elevated_risk_level",
+            _ => "rule",
+        });
+        let rule = assessment.map(|assessment| assessment.rule.clone());
+        let risk_level = risk.map(|risk| risk.word().to_owned());
+        let action = assessment.map(|assessment| assessment.action);
+        let failure = match &charge.state {
+            ChargeState::Pending | ChargeState::RequiresAction { .. } => return None,
+            ChargeState::Failed(failure) => failure,
+            ChargeState::Authorized | ChargeState::Succeeded | ChargeState::Reversed => {
+                let message = assessment.map(Assessment::merchant_message);
+                return Some(Self {
+                    network_status: "approved_by_network",
+                    reason: rule_reason.map(str::to_owned),
+                    risk_level,
+                    rule,
+                    seller_message: message.unwrap_or_else(|| "Payment complete.".to_owned()),
+                    kind: if action == Some(Action::Review) { "manual_review" } else { "authorized" },
+                    unfilled: UnfilledOfOutcome::default(),
+                });
+            }
+        };
+        let seller_message = failure.message.clone();
+        if action == Some(Action::Block) {
+            let sent = assessment.is_some_and(|assessment| assessment.stage == Stage::Answer);
+            return Some(Self {
+                network_status: if sent { "reversed_after_approval" } else { "not_sent_to_network" },
+                reason: rule_reason.map(str::to_owned),
+                risk_level,
+                rule,
+                seller_message,
+                kind: "blocked",
+                unfilled: UnfilledOfOutcome::default(),
+            });
+        }
+        let decline_code = failure.decline_code.clone().unwrap_or_else(|| failure.code.clone());
+        // The provider itself refused it for its risk and asked no bank.
+        let by_provider = decline_code == "fraudulent" && provider_risk == Some(RiskLevel::Highest);
+        Some(Self {
+            network_status: if by_provider { "not_sent_to_network" } else { "declined_by_network" },
+            reason: Some(if by_provider { "highest_risk_level".to_owned() } else { decline_code }),
+            risk_level,
+            rule,
+            seller_message,
+            kind: if by_provider { "blocked" } else { "issuer_declined" },
+            unfilled: UnfilledOfOutcome::default(),
+        })
+    }
+}
+
 impl Charge {
     /// The charge as it stands.
     pub fn new(charge: &payment::Charge) -> Self {
@@ -180,25 +245,6 @@ impl Charge {
         let failure = match &charge.state {
             ChargeState::Failed(failure) => Some(failure),
             _ => None,
-        };
-        let outcome = match (&charge.state, failure) {
-            (ChargeState::Pending | ChargeState::RequiresAction { .. }, _) => None,
-            (_, Some(failure)) => Some(Outcome {
-                network_status: "declined_by_network",
-                reason: Some(failure.decline_code.clone().unwrap_or_else(|| failure.code.clone())),
-                risk_level: facts.risk.map(|risk| risk.word().to_owned()),
-                seller_message: failure.message.clone(),
-                kind: "issuer_declined",
-                unfilled: UnfilledOfOutcome::default(),
-            }),
-            _ => Some(Outcome {
-                network_status: "approved_by_network",
-                reason: None,
-                risk_level: facts.risk.map(|risk| risk.word().to_owned()),
-                seller_message: "Payment complete.".to_owned(),
-                kind: "authorized",
-                unfilled: UnfilledOfOutcome::default(),
-            }),
         };
         Self {
             id: charge.id.to_string(),
@@ -216,7 +262,7 @@ impl Charge {
             failure_message: failure.map(|failure| failure.message.clone()),
             livemode: charge.livemode,
             metadata: Metadata::new(),
-            outcome,
+            outcome: Outcome::new(charge),
             paid: approved,
             payment_intent: charge.payment_id.to_string(),
             payment_method: charge.payment_method.to_string(),
@@ -250,6 +296,7 @@ impl Charge {
             receipt_url: None,
             refunded: (charge.state == ChargeState::Reversed && charge.under_way.is_none())
                 || (charge.amount_captured > 0 && charge.amount_refunded == charge.amount_captured),
+            review: charge.assessment.as_ref().and_then(|found| found.review.as_ref()).map(ReviewId::to_string),
             status: match charge.state {
                 ChargeState::Pending | ChargeState::RequiresAction { .. } => "pending",
                 ChargeState::Authorized | ChargeState::Succeeded | ChargeState::Reversed => "succeeded",

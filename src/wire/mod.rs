@@ -16,6 +16,7 @@ pub mod payment_intent;
 pub mod payment_method;
 pub mod redirect_url;
 pub mod refund;
+pub mod review;
 pub mod unfilled;
 pub mod webhook_endpoint;
 

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::charge::Charge;
 use super::unfilled::UnfilledOfPaymentIntent;
 use super::{Expandable, Null};
+use crate::domain::id::ReviewId;
 use crate::domain::payment::{self, Payment, PaymentStatus};
 use crate::domain::payment_method::FutureUsage;
 use crate::domain::session::Metadata;
@@ -63,6 +64,8 @@ pub struct PaymentIntent {
     pub payment_method_types: Vec<&'static str>,
     /// Where a receipt goes.
     pub receipt_email: Option<String>,
+    /// The review of the newest charge, if a rule asked for one.
+    pub review: Option<String>,
     /// What the card is kept for, as the session asked: `on_session` or `off_session`.
     pub setup_future_usage: Option<&'static str>,
     /// Always null.
@@ -164,6 +167,7 @@ impl PaymentIntent {
             payment_method_options: None,
             payment_method_types: vec!["card"],
             receipt_email: payment.receipt_email.clone(),
+            review: latest.and_then(|charge| charge.assessment.as_ref()?.review.as_ref()).map(ReviewId::to_string),
             setup_future_usage: payment.setup_future_usage.map(FutureUsage::as_str),
             shipping: None,
             statement_descriptor: payment.statement_descriptor.clone(),

@@ -25,14 +25,14 @@ unfilled! {
     UnfilledOfPaymentIntent:
         allowed_payment_method_types application application_fee_amount automatic_payment_methods customer_account
         excluded_payment_method_types managed_payments on_behalf_of payment_method_configuration_details payment_record
-        processing review source transfer_data transfer_group
+        processing source transfer_data transfer_group
 }
 
 unfilled! {
     /// Of a charge.
     UnfilledOfCharge:
         application application_fee application_fee_amount balance_transaction calculated_statement_descriptor
-        description failure_balance_transaction fraud_details on_behalf_of receipt_number review shipping source
+        description failure_balance_transaction fraud_details on_behalf_of receipt_number shipping source
         source_transfer statement_descriptor statement_descriptor_suffix transfer_data transfer_group
 }
 

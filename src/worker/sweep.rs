@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::ops::{doubts, sweep};
+use crate::ops::{doubts, reviews, sweep};
 use crate::telemetry;
 
 /// Between two looks for due sessions.
@@ -43,6 +43,9 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
         if now >= vault_at {
             app.vault.forget_expired();
             observe(&app).await;
+            if let Err(error) = reviews::expire_due(&app).await {
+                tracing::error!(error = ?error, "reviews that nobody decided could not be read; the next round tries again");
+            }
             vault_at = now + VAULT_EVERY;
         }
         if now >= clock_at {

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::merchant::{Answer, Merchant};
-use crate::world::World;
+use crate::world::{World, WorldOptions};
 
 const COMMITTED: &str = include_str!("../../openapi.json");
 
@@ -129,6 +129,9 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
     let payment = merchant.read(&session).await["payment_intent"].as_str().expect("a payment").to_owned();
     let charges = merchant.get(&format!("/v1/charges?payment_intent={payment}")).await.ok();
     let refund = merchant.post("/v1/refunds", &[("payment_intent", &payment), ("amount", "1")]).await.ok();
+    let dear = merchant.session_with(&[("line_items[0][price_data][unit_amount]", "9900")]).await;
+    world.payer().pay(&dear, crate::payer::GOOD_CARD).await.says("Order placed");
+    let review = merchant.get("/v1/reviews").await.ok()["data"][0].clone();
     let open = merchant.session().await;
     let hook = [("url", "https://shop.example/hooks"), ("enabled_events[]", "*")];
     let endpoint = merchant.post("/v1/webhook_endpoints", &hook).await.ok();
@@ -142,6 +145,7 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
         ("/v1/refunds/", id(&refund)),
         ("/v1/customers/", customer),
         ("/v1/payment_methods/", id(&methods["data"][0])),
+        ("/v1/reviews/", id(&review)),
         ("/v1/webhook_endpoints/", id(&endpoint)),
         ("/v1/events/", id(&event)),
         ("/v1/redirect_urls/", id(&redirect)),
@@ -150,7 +154,8 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
 
 #[tokio::test]
 async fn nothing_of_one_merchant_is_shown_to_or_touched_by_another_or_by_the_other_mode() {
-    let world = World::without_worker().await;
+    let hold = "[fraud.rules.dear]\nwhen = 'amount'\ncurrency = 'eur'\nabove = 9999\naction = 'review'";
+    let world = World::with(WorldOptions { worker: false, file: hold.to_owned(), ..WorldOptions::default() }).await;
     let (owner, stranger) = (world.merchant().await, world.merchant().await);
     let other_mode = world.another_key(&owner, true, |_| ()).await;
     let belongings = belongings(&world, &owner).await;

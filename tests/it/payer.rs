@@ -104,11 +104,12 @@ pub struct Payer {
     base: String,
     client: reqwest::Client,
     cookies: BTreeMap<String, String>,
+    forwarded_for: Option<String>,
 }
 
 impl Payer {
     pub fn new(base: &str) -> Self {
-        Self { base: base.to_owned(), client: http_client(), cookies: BTreeMap::new() }
+        Self { base: base.to_owned(), client: http_client(), cookies: BTreeMap::new(), forwarded_for: None }
     }
 
     pub fn cookies(&self) -> &BTreeMap<String, String> {
@@ -122,6 +123,11 @@ impl Payer {
     /// The same browser, cookies and all, at another replica.
     pub fn at(&self, base: &str) -> Self {
         Self { base: base.to_owned(), ..self.clone() }
+    }
+
+    /// The same browser behind a proxy that says this in `X-Forwarded-For`.
+    pub fn behind(&self, forwarded_for: &str) -> Self {
+        Self { forwarded_for: Some(forwarded_for.to_owned()), ..self.clone() }
     }
 
     /// The path of a session's page. The host is the gateway's public one, which need not be where it
@@ -155,6 +161,9 @@ impl Payer {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(forwarded_for) = &self.forwarded_for {
+            request = request.header("X-Forwarded-For", forwarded_for);
         }
         if let Some(fields) = form {
             let mut body = url::form_urlencoded::Serializer::new(String::new());

@@ -18,7 +18,7 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("mailer", "domain error i18n store"),
     // Waits, to do together.
     ("queue", "domain error store"),
-    ("app", "clock keyring providers queue store vault"),
+    ("app", "domain clock keyring providers queue store vault"),
     // Does.
     ("ops", "domain queue clock error i18n keyring telemetry wire vault providers store mailer app"),
     // Doors: card numbers come in by the payer's, and by the one file of the API that a merchant's own page
@@ -27,7 +27,7 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("hosted", "domain error headers i18n keyring server telemetry vault store app ops"),
     ("worker", "domain error server telemetry wire store app ops"),
     // Put together: a process, the development set-up, the command line.
-    ("config", "server telemetry app"),
+    ("config", "domain server telemetry app"),
     ("gateway", "domain clock error headers keyring server telemetry vault providers store app ops api hosted worker config"),
     ("dev", "domain error headers i18n server telemetry wire store app ops config gateway"),
     ("cli", "domain clock error keyring server telemetry vault wire store app ops api config gateway dev"),

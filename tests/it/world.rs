@@ -144,11 +144,13 @@ pub struct WorldOptions {
     pub worker: bool,
     /// Further settings, as environment variables without their prefix.
     pub settings: Vec<(&'static str, String)>,
+    /// A settings file's text, for what no variable can say.
+    pub file: String,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { replicas: 1, worker: true, settings: Vec::new() }
+        Self { replicas: 1, worker: true, settings: Vec::new(), file: String::new() }
     }
 }
 
@@ -197,7 +199,9 @@ impl World {
         for (name, value) in &self.options.settings {
             variables.push((format!("CHECKSTAND_{name}"), value.clone()));
         }
-        let mut config = Config::read(None, variables).expect("the settings are fine");
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), &self.options.file).expect("the file can be written");
+        let mut config = Config::read(Some(file.path()), variables).expect("the settings are fine");
         config.receipts = true;
         let gateway = Gateway::open(config, Roles { worker }).await.expect("the gateway starts");
         let app = Arc::clone(&gateway.app);
@@ -214,6 +218,11 @@ impl World {
     /// Changes a setting for replicas that are added from now on.
     pub fn set(&mut self, name: &'static str, value: &str) {
         self.options.settings.push((name, value.to_owned()));
+    }
+
+    /// Changes the settings file for replicas that are added from now on.
+    pub fn write_file(&mut self, text: &str) {
+        self.options.file = text.to_owned();
     }
 
     /// The first gateway's address.

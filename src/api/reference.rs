@@ -103,16 +103,6 @@ pub const ERROR_CODES: &[ErrorCode] = &[
     code("parameters_too_deep", 400, "Parameters are nested deeper than any that are known."),
     code("parameters_too_many", 400, "More than a thousand parameters, or entries in one list."),
     code(
-        "payment_method_not_attached",
-        400,
-        "The card was detached before: nothing is left of it that could be changed.",
-    ),
-    code(
-        "payment_method_unusable",
-        400,
-        "The saved card is not this customer's, is not offered by this session, has expired, or cannot be charged any more.",
-    ),
-    code(
         "payment_intent_authentication_failure",
         402,
         "The payer's bank could not confirm that it is he. Nothing was charged.",
@@ -121,6 +111,16 @@ pub const ERROR_CODES: &[ErrorCode] = &[
         "payment_intent_unexpected_state",
         400,
         "The payment's status does not allow this; the message says what it is.",
+    ),
+    code(
+        "payment_method_not_attached",
+        400,
+        "The card was detached before: nothing is left of it that could be changed.",
+    ),
+    code(
+        "payment_method_unusable",
+        400,
+        "The saved card is not this customer's, is not offered by this session, has expired, or cannot be charged any more.",
     ),
     code(
         "processing_error",

@@ -162,6 +162,7 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "charge", meaning: "The id of a charge." },
     LogField { name: "answer", meaning: "What a payer told the simulated bank." },
     LogField { name: "state", meaning: "Where the object stood." },
+    LogField { name: "payment_method", meaning: "The id of a kept card." },
     LogField { name: "provider", meaning: "The name of the payment provider." },
     LogField { name: "reference", meaning: "The provider's own id of a charge or reversal." },
     LogField { name: "detail", meaning: "What the provider's side said or did." },

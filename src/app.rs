@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use chrono::{DateTime, Duration, Utc};
 use serde::Deserialize;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -34,6 +35,28 @@ pub enum ForwardingHeader {
     Forwarded,
 }
 
+/// Which way mail goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailRoad {
+    /// None is sent.
+    Off,
+    /// It is kept for the mailbox of a developer's machine.
+    Captured,
+    /// It is owed, and a worker gives it to the mail server.
+    Smtp,
+}
+
+/// How many codes may be asked for in an hour.
+#[derive(Debug, Clone, Copy)]
+pub struct IdentityLimits {
+    /// For one address, whatever the session.
+    pub codes_per_address_hour: u32,
+    /// For all sessions of one merchant.
+    pub codes_per_merchant_hour: u32,
+    /// From one network.
+    pub codes_per_network_hour: u32,
+}
+
 /// What the operator decided.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -51,7 +74,11 @@ pub struct Settings {
     pub card_entry_live: bool,
     /// How long answers to idempotent requests are kept.
     pub idempotency_retention: Duration,
-    /// How long mails stay in the development mailbox.
+    /// Which way mail goes.
+    pub mail: MailRoad,
+    /// How many codes may be asked for.
+    pub identity_limits: IdentityLimits,
+    /// How long rows of mails are kept, and captured mails in the mailbox.
     pub mail_retention: Duration,
     /// The rules of the fraud checks.
     pub fraud: Arc<Rules>,
@@ -124,6 +151,8 @@ pub struct App {
     pub batches: Batches,
     /// Allow-lists of redirect URLs seen lately.
     pub allow_lists: AllowLists,
+    /// Tells the process's worker that mail is owed.
+    pub mail_wake: Notify,
     /// Operations that must end before the process does.
     pub tasks: TaskTracker,
 }

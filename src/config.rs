@@ -4,6 +4,7 @@
 //! with its name, in the file and in the environment alike; secrets have types that do not print.
 
 mod fraud;
+mod mail;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,10 +17,11 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use self::fraud::{FraudConfig, RuleConfig};
-use crate::app::{ForwardingHeader, Settings};
+use crate::app::{ForwardingHeader, MailRoad, Settings};
 use crate::domain::fraud::Rules;
 use crate::domain::network::Network;
 use crate::server::ServerLimits;
+use crate::smtp::Tls;
 use crate::telemetry::LogFormat;
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -40,6 +42,8 @@ const CREATE_BATCH_MAX: u16 = 1024;
 
 /// Most networks of trusted proxies.
 const TRUSTED_PROXIES_MAX: usize = 256;
+/// Keys whose values are texts even when they look like numbers: a password of digits must stay as it is.
+const TEXTS: [&str; 2] = ["smtp_user", "smtp_password"];
 
 /// The settings as they stand in file and environment.
 #[derive(Deserialize, Debug, Clone)]
@@ -101,9 +105,31 @@ pub struct Config {
     /// The networks of `trusted_proxies`, once they are checked.
     #[serde(skip)]
     pub trusted_networks: Vec<Network>,
-    /// Whether paid sessions get a receipt in the mailbox; set by `checkstand dev` only.
-    #[serde(skip)]
+    /// The mail server; empty for none.
+    pub smtp_host: String,
+    /// Its port; 0 for the usual one.
+    pub smtp_port: u16,
+    /// How the way there is protected.
+    pub smtp_tls: Tls,
+    /// User at the mail server; empty for none.
+    pub smtp_user: String,
+    /// His password.
+    pub smtp_password: SecretString,
+    /// File with a certificate authority of the operator's own; empty for none.
+    pub smtp_ca_file: String,
+    /// In whose name mail is sent.
+    pub mail_from: String,
+    /// Whether payers get a receipt by mail.
     pub receipts: bool,
+    /// Codes for one address in an hour.
+    pub identity_codes_per_address_hour: u32,
+    /// Codes for one merchant's payers in an hour.
+    pub identity_codes_per_merchant_hour: u32,
+    /// Codes asked for from one network in an hour.
+    pub identity_codes_per_network_hour: u32,
+    /// Whether mail is captured for the mailbox where no server is named; set by `checkstand dev` only.
+    #[serde(skip)]
+    pub capture_mail: bool,
 }
 
 /// How log lines look.
@@ -164,6 +190,12 @@ impl Config {
             }
         }
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        for key in TEXTS {
+            if let Some(value) = settings.remove(&format!("{PREFIX}{}", key.to_ascii_uppercase())) {
+                builder =
+                    builder.set_override(key, value).map_err(|error| ConfigError::Malformed(error.to_string()))?;
+            }
+        }
         if let Some(path) = file {
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
         }
@@ -232,6 +264,7 @@ impl Config {
                 }
             }
         }
+        self.smtp()?;
         Ok(self)
     }
 
@@ -263,7 +296,9 @@ impl Config {
             session_lifetime_max: Duration::minutes(i64::from(self.session_lifetime_max_minutes)),
             loopback_webhooks: self.loopback_webhooks,
             webhook_endpoints_max: self.webhook_endpoints_max,
-            receipts: self.receipts,
+            receipts: self.receipts && self.mail_road() != MailRoad::Off,
+            mail: self.mail_road(),
+            identity_limits: self.identity_limits(),
             card_entry_live: self.card_entry_live,
             idempotency_retention: Duration::hours(i64::from(self.idempotency_retention_hours)),
             mail_retention: Duration::days(7),

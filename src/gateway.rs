@@ -32,13 +32,14 @@ use crate::providers::simulator::Simulator;
 use crate::providers::simulator_acs;
 use crate::providers::simulator_faults::SimulatorBehaviour;
 use crate::providers::{Provider, Registry};
+use crate::smtp::SmtpClient;
 use crate::store::Store;
 use crate::store::allow_lists::AllowLists;
 use crate::telemetry::{self, Door, observe};
 use crate::vault::Vault;
 use crate::vault::sealing::Sealing;
 use crate::worker::deliver::{self, DeliverSettings, DeliverWorker};
-use crate::worker::sweep;
+use crate::worker::{mail, sweep};
 use crate::{api, hosted, server};
 
 /// How long deliveries under way may take to end when the process stops.
@@ -65,6 +66,7 @@ pub struct Gateway {
     config: Config,
     deliver: Option<DeliverWorker>,
     sweeps: Vec<JoinHandle<()>>,
+    mails: Option<JoinHandle<()>>,
     batch_workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -90,6 +92,8 @@ impl Gateway {
                 "the database's schema is not up to date: run `checkstand migrate` first".to_owned(),
             ));
         }
+        let smtp = config.smtp().map_err(|error| Error::Unavailable(error.to_string()))?;
+        let smtp = smtp.map(SmtpClient::new).transpose().map_err(Error::Unavailable)?;
         let clock = Arc::new(Clock::new(store.now().await?));
         let keyring = Arc::new(keyring);
         let vault = Arc::new(Vault::new(keyring.fingerprint_key()));
@@ -127,6 +131,7 @@ impl Gateway {
             outbox,
             batches,
             allow_lists: AllowLists::default(),
+            mail_wake: tokio::sync::Notify::new(),
             tasks: TaskTracker::new(),
         });
         let stop = CancellationToken::new();
@@ -139,7 +144,11 @@ impl Gateway {
         } else {
             Vec::new()
         };
-        Ok(Self { app, simulator, bank, config, deliver, sweeps, batch_workers, stop })
+        let mails = match smtp {
+            Some(client) if roles.worker => Some(tokio::spawn(mail::run(Arc::clone(&app), client, stop.clone()))),
+            _ => None,
+        };
+        Ok(Self { app, simulator, bank, config, deliver, sweeps, mails, batch_workers, stop })
     }
 
     fn operations_routes(&self) -> Router {
@@ -226,6 +235,12 @@ impl Gateway {
             if let Err(error) = sweep.await {
                 tracing::error!(%error, "a sweep ended badly");
             }
+        }
+        if let Some(mut mails) = self.mails
+            && tokio::time::timeout(DELIVERY_GRACE, &mut mails).await.is_err()
+        {
+            tracing::warn!("a mail was still being sent at the end; it is sent again when its lease runs out");
+            mails.abort();
         }
         for worker in self.batch_workers {
             if let Err(error) = worker.await {

@@ -3,6 +3,7 @@
 //! The rule kept here: an amount on a page is the amount that is charged. The number of decimals is the API's, never
 //! a locale's habit, and nothing is rounded. The words of the pages are left to `html` and its templates.
 
+pub mod identity_words;
 mod money_formats;
 
 use std::fmt;

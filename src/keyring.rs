@@ -17,6 +17,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::domain::id::SessionId;
+use crate::domain::identity::Code;
 
 /// Least length of a configured key, in bytes after base64 decoding.
 const SECRET_BYTES_MIN: usize = 32;
@@ -57,6 +58,9 @@ struct Key {
     csrf: Zeroizing<[u8; 32]>,
     fingerprint: Zeroizing<[u8; 32]>,
     counting: Zeroizing<[u8; 32]>,
+    payer_code: Zeroizing<[u8; 32]>,
+    payer_binding: Zeroizing<[u8; 32]>,
+    mail_budget: Zeroizing<[u8; 32]>,
     cipher: Aes256Gcm,
 }
 
@@ -104,6 +108,9 @@ impl Keyring {
                 csrf: derive(&bytes, "csrf"),
                 fingerprint: derive(&bytes, "card-fingerprint"),
                 counting: derive(&bytes, "counting"),
+                payer_code: derive(&bytes, "payer-code"),
+                payer_binding: derive(&bytes, "payer-binding"),
+                mail_budget: derive(&bytes, "mail-budget"),
                 cipher: Aes256Gcm::new_from_slice(sealing.as_slice()).expect("the key has 32 bytes"),
             });
         }
@@ -146,6 +153,41 @@ impl Keyring {
         self.keys.iter().any(|key| {
             mac(key.csrf.as_slice(), &[session.as_str().as_bytes(), b"\n", browser.as_bytes()]).ct_eq(&tag).into()
         })
+    }
+
+    /// The MACs of a one-time code under each key, the current one first: bound to its session, its number
+    /// there and the browser that asked, so that it is worth nothing anywhere else.
+    pub fn code_macs(&self, session: &SessionId, number: u8, browser: &str, code: &Code) -> Vec<[u8; 32]> {
+        let number = [b'\n', number, b'\n'];
+        let parts = [session.as_str().as_bytes(), &number, browser.as_bytes(), b"\n", code.expose().as_bytes()];
+        self.keys.iter().map(|key| mac(key.payer_code.as_slice(), &parts)).collect()
+    }
+
+    /// The MACs of a browser's id under each key, the current one first: says whether the same browser
+    /// comes back, and opens nothing.
+    pub fn browser_macs(&self, session: &SessionId, browser: &str) -> Vec<[u8; 32]> {
+        let parts = [session.as_str().as_bytes(), b"\nbrowser\n", browser.as_bytes()];
+        self.keys.iter().map(|key| mac(key.payer_code.as_slice(), &parts)).collect()
+    }
+
+    /// What a browser keeps that has proven itself for a session: the binding's id and a MAC over both.
+    pub fn binding_token(&self, session: &SessionId, binding: &str) -> String {
+        let parts = [session.as_str().as_bytes(), b"\n", binding.as_bytes()];
+        let tag = mac(self.current().payer_binding.as_slice(), &parts);
+        format!("{binding}.{}", URL_SAFE_NO_PAD.encode(tag))
+    }
+
+    /// The id of the binding that a browser's token names; `None` unless this ring made it for this session.
+    pub fn open_binding_token<'t>(&self, session: &SessionId, token: &'t str) -> Option<&'t str> {
+        let (binding, tag) = token.split_once('.')?;
+        let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+        let parts = [session.as_str().as_bytes(), b"\n", binding.as_bytes()];
+        self.keys.iter().any(|key| mac(key.payer_binding.as_slice(), &parts).ct_eq(&tag).into()).then_some(binding)
+    }
+
+    /// Stands for the subject of a budget: the same for the same subject, and nothing to read.
+    pub fn budget_subject(&self, kind: &str, subject: &str) -> [u8; 32] {
+        mac(self.current().mail_budget.as_slice(), &[kind.as_bytes(), b"\n", subject.as_bytes()])
     }
 
     /// The key for card fingerprints. It is the oldest one, because a fingerprint must stay the same
@@ -215,6 +257,38 @@ mod tests {
         let other = SessionId::generate(chrono::Utc::now(), false);
         let forged = token.replace(session.as_str(), other.as_str());
         assert_eq!(ring(&[1]).open_payer_token(&forged), None);
+    }
+
+    #[test]
+    fn a_binding_holds_for_its_session_and_survives_a_rotation() {
+        let now = chrono::Utc::now();
+        let (session, other) = (SessionId::generate(now, false), SessionId::generate(now, false));
+        let token = ring(&[1]).binding_token(&session, "abc");
+        assert_eq!(ring(&[2, 1]).open_binding_token(&session, &token), Some("abc"));
+        assert_eq!(ring(&[1]).open_binding_token(&other, &token), None);
+        assert_eq!(ring(&[2]).open_binding_token(&session, &token), None);
+        assert_eq!(ring(&[1]).open_binding_token(&session, &token.replace("abc", "abd")), None);
+        // The same secret makes keys for other purposes, which open nothing here.
+        let forged = format!("abc.{}", ring(&[1]).csrf_token(&session, "abc"));
+        assert_eq!(ring(&[1]).open_binding_token(&session, &forged), None);
+    }
+
+    #[test]
+    fn a_codes_mac_is_of_one_session_one_number_and_one_browser() {
+        let now = chrono::Utc::now();
+        let (session, other) = (SessionId::generate(now, false), SessionId::generate(now, false));
+        let code = |number| Code::from_random(number).expect("a code");
+        let made = ring(&[1]).code_macs(&session, 1, "browser", &code(1))[0];
+        assert_eq!(ring(&[2, 1]).code_macs(&session, 1, "browser", &code(1))[1], made);
+        for different in [
+            ring(&[1]).code_macs(&other, 1, "browser", &code(1))[0],
+            ring(&[1]).code_macs(&session, 2, "browser", &code(1))[0],
+            ring(&[1]).code_macs(&session, 1, "another", &code(1))[0],
+            ring(&[1]).code_macs(&session, 1, "browser", &code(2))[0],
+            ring(&[2]).code_macs(&session, 1, "browser", &code(1))[0],
+        ] {
+            assert_ne!(different, made);
+        }
     }
 
     #[test]

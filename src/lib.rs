@@ -12,7 +12,7 @@
 //! - [`api`] and [`hosted`] are the doors for merchants and payers; [`worker`] does what time makes
 //!   due; [`dev`] is the one-command development set-up.
 //! - [`app`], [`config`], [`clock`], [`keyring`], [`error`], [`server`], [`headers`], [`telemetry`],
-//!   [`i18n`], [`queue`] and [`mailer`] are what all of them stand on.
+//!   [`i18n`], [`queue`], [`mailer`] and [`smtp`] are what all of them stand on.
 
 /// Every request makes and drops some hundred small values on two threads: the system's allocator spends
 /// an eighth of the processor on that, this one half as much.
@@ -36,6 +36,7 @@ pub mod ops;
 pub mod providers;
 pub mod queue;
 pub mod server;
+pub mod smtp;
 pub mod store;
 pub mod telemetry;
 pub mod vault;

@@ -1,18 +1,94 @@
-//! The mails that payers get. Written here, sent by others.
+//! The mails that payers get. Written here, kept by `store::mails`, sent by others.
 //!
-//! The rule: a subject is one line, an address was checked when it was typed, and a mail names the
-//! card by its last four digits and nothing more. So far mails are captured for the development
-//! mailbox; a receipt is the only kind.
+//! The rule: a subject is one line and says nothing secret, an address was checked when it was given, a
+//! mail names the card by its last four digits and nothing more, and no mail has a link that acts. What
+//! merchants call themselves is foreign text: what could break a line or turn one round is taken out.
 
 use askama::Template;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::domain::id::MailId;
+use crate::domain::identity::Code;
 use crate::domain::money::Money;
 use crate::domain::payment::Charge;
 use crate::domain::session::Session;
+use crate::i18n::identity_words::{IdentityWords, fill};
 use crate::i18n::{Locale, format_money};
-use crate::store::mails::Mail;
+
+/// How long a receipt is worth sending.
+const RECEIPT_USEFUL: chrono::Duration = chrono::Duration::days(3);
+
+/// A mail before it is sealed.
+pub struct Draft {
+    /// `mail_…`
+    pub id: String,
+    /// Whose customer it is for.
+    pub merchant_id: String,
+    /// `receipt` or `identity_code`.
+    pub kind: &'static str,
+    /// Where it goes.
+    pub recipient: String,
+    /// Its subject.
+    pub subject: String,
+    /// What is sealed.
+    pub body: Body,
+    /// The session that caused it.
+    pub session_id: String,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+    /// From when on it is of no use.
+    pub give_up_at: DateTime<Utc>,
+}
+
+/// What a mail says and in whose name: everything that nobody but its reader is to see.
+#[derive(Serialize, Deserialize, Clone)]
+pub struct Body {
+    /// Whom the reader sees as its sender.
+    pub sender_name: String,
+    /// Where answers go.
+    #[serde(default)]
+    pub reply_to: Option<String>,
+    /// Its plain text.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+}
+
+impl Body {
+    /// As bytes to be sealed.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(serde_json::to_vec(self).expect("texts can be written as JSON"))
+    }
+
+    /// From bytes that were sealed; `None` when they are none of ours.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// The place that a mail's body is sealed for.
+pub fn seal_place(mail_id: &str) -> String {
+    format!("mail/body/{mail_id}")
+}
+
+/// The merchant as mails show him.
+#[derive(Debug, Clone, Default)]
+pub struct Sender {
+    /// His name.
+    pub name: String,
+    /// Where his payers get help.
+    pub support_email: Option<String>,
+}
+
+/// A foreign text for one line of a mail: control characters become spaces, and what turns the direction
+/// of writing round or cannot be seen is left out.
+pub fn one_line(text: &str) -> String {
+    let is_hidden = |character: char| matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{61c}' | '\u{feff}');
+    let shown: String = text.chars().filter(|c| !is_hidden(*c)).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    shown.split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 struct ReceiptLine {
     name: String,
@@ -46,7 +122,7 @@ struct ReceiptHtml<'a> {
 }
 
 /// The receipt for a paid session; `None` when nobody's address is known.
-pub fn receipt(session: &Session, charge: &Charge, merchant: &str, now: DateTime<Utc>) -> Option<Mail> {
+pub fn receipt(session: &Session, charge: &Charge, sender: &Sender, now: DateTime<Utc>) -> Option<Draft> {
     let payer = session.payer.as_ref().map(|payer| payer.email.clone());
     let recipient = session.options.receipt_email.clone().or(payer)?;
     let locale = Locale::negotiate(session.options.locale.as_deref(), None);
@@ -55,14 +131,14 @@ pub fn receipt(session: &Session, charge: &Charge, merchant: &str, now: DateTime
         .lines
         .iter()
         .map(|line| ReceiptLine {
-            name: line.priced.name.clone(),
+            name: one_line(&line.priced.name),
             quantity: line.priced.quantity,
             total: show(line.priced.amount_total),
         })
         .collect();
     let total = show(session.total.minor);
-    let subject: String =
-        format!("Receipt from {merchant}").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let merchant = &one_line(&sender.name);
+    let subject = format!("Receipt from {merchant}");
     let card = format!("{} ending in {}", charge.card.brand.display_name(), charge.card.last4);
     let date = now.format("%Y-%m-%d %H:%M UTC").to_string();
     let reference = session.id.as_str();
@@ -78,15 +154,152 @@ pub fn receipt(session: &Session, charge: &Charge, merchant: &str, now: DateTime
         reference,
         test_mode,
     };
-    Some(Mail {
-        id: MailId::generate(now).to_string(),
+    let body = Body {
+        sender_name: merchant.clone(),
+        reply_to: sender.support_email.clone(),
+        text: text.render().ok()?,
+        html: html.render().ok()?,
+    };
+    Some(draft("receipt", session, recipient, subject, body, now, now + RECEIPT_USEFUL))
+}
+
+#[derive(Template)]
+#[template(path = "mail/identity_code.txt", escape = "none")]
+struct CodeText<'a> {
+    words: &'a IdentityWords,
+    intro: &'a str,
+    code: &'a str,
+    act: &'a str,
+    how: &'a str,
+    secret: &'a str,
+    not_you: &'a str,
+    support: Option<&'a str>,
+    reference: &'a str,
+    test_mode: bool,
+}
+
+#[derive(Template)]
+#[template(path = "mail/identity_code.html")]
+struct CodeHtml<'a> {
+    words: &'a IdentityWords,
+    subject: &'a str,
+    intro: &'a str,
+    code: &'a str,
+    act: &'a str,
+    how: &'a str,
+    secret: &'a str,
+    not_you: &'a str,
+    support: Option<&'a str>,
+    reference: &'a str,
+    test_mode: bool,
+}
+
+/// The mail that brings a code to a session's target user. `action` is the escrow act that the session is
+/// for; `None` for a payment.
+///
+/// # Errors
+/// When a template fails, which only a defect of ours can cause.
+pub fn identity_code(
+    session: &Session,
+    action: Option<&str>,
+    recipient: &str,
+    code: &Code,
+    sender: &Sender,
+    locale: &Locale,
+    (now, expires_at): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<Draft, askama::Error> {
+    let words = IdentityWords::of(locale);
+    let merchant = one_line(&sender.name);
+    let amount = format_money(locale, session.total);
+    // Rounded down, so that it promises nothing that does not hold.
+    let minutes = (expires_at - now).num_minutes().max(1).to_string();
+    let filled =
+        |sentence: &str| fill(sentence, &[("merchant", &merchant), ("amount", &amount), ("minutes", &minutes)]);
+    let subject = filled(words.mail_subject);
+    let support = sender.support_email.as_deref().map(|support| fill(words.mail_support, &[("support", support)]));
+    let (intro, code) = (filled(words.mail_intro), Zeroizing::new(code.grouped()));
+    let (act, how) = (filled(words.act(action)), filled(words.mail_how));
+    let (secret, not_you) = (filled(words.mail_secret), filled(words.mail_not_you));
+    let reference = session.id.as_str();
+    let test_mode = !session.livemode;
+    let text = CodeText {
+        words,
+        intro: &intro,
+        code: &code,
+        act: &act,
+        how: &how,
+        secret: &secret,
+        not_you: &not_you,
+        support: support.as_deref(),
+        reference,
+        test_mode,
+    };
+    let html = CodeHtml {
+        words,
+        subject: &subject,
+        intro: &intro,
+        code: &code,
+        act: &act,
+        how: &how,
+        secret: &secret,
+        not_you: &not_you,
+        support: support.as_deref(),
+        reference,
+        test_mode,
+    };
+    let body = Body {
+        sender_name: merchant.clone(),
+        reply_to: sender.support_email.clone(),
+        text: text.render()?,
+        html: html.render()?,
+    };
+    Ok(draft("identity_code", session, recipient.to_owned(), subject, body, now, expires_at))
+}
+
+fn draft(
+    kind: &'static str,
+    session: &Session,
+    recipient: String,
+    subject: String,
+    body: Body,
+    created_at: DateTime<Utc>,
+    give_up_at: DateTime<Utc>,
+) -> Draft {
+    Draft {
+        id: MailId::generate(created_at).to_string(),
         merchant_id: session.merchant_id.to_string(),
-        kind: "receipt".to_owned(),
+        kind,
         recipient,
-        body_text: text.render().ok()?,
-        body_html: html.render().ok()?,
         subject,
-        session_id: Some(session.id.to_string()),
-        created_at: now,
-    })
+        body,
+        session_id: session.id.to_string(),
+        created_at,
+        give_up_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_name_stays_on_its_line_and_reads_one_way() {
+        for (name, shown) in [
+            ("Corner\r\nBcc: all@shop.example", "Corner Bcc: all@shop.example"),
+            ("moc.knab\u{202e}", "moc.knab"),
+            ("a\u{200b}b\u{2066}c\u{2069}\u{feff}", "abc"),
+            ("  Café   Zoë ☕ ", "Café Zoë ☕"),
+            ("\0\u{7f}\u{85}x", "x"),
+        ] {
+            assert_eq!(one_line(name), shown);
+        }
+    }
+
+    #[test]
+    fn a_body_survives_its_bytes() {
+        let body = Body { sender_name: "A".into(), reply_to: None, text: "t".into(), html: "<p>".into() };
+        let read = Body::from_bytes(&body.to_bytes()).expect("ours");
+        assert_eq!((read.text.as_str(), read.html.as_str()), ("t", "<p>"));
+        assert!(Body::from_bytes(b"{}").is_none());
+    }
 }

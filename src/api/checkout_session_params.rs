@@ -61,7 +61,6 @@ pub const UNSUPPORTED: &[&str] = &[
     "dynamic_tax_rates",
     "reuse",
     "hold_redirect",
-    "target_user_email",
     "application_fee_amount",
     "transfer_data",
     "on_behalf_of",
@@ -182,6 +181,8 @@ pub struct CreateCheckoutSession {
     pub customer: Option<String>,
     /// The payer's address, shown in the form and not changeable there.
     pub customer_email: Option<String>,
+    /// The one person who may pay: the page shows nothing of the act until a code sent to this address was typed.
+    pub target_user_email: Option<String>,
     /// The merchant's own data: at most 50 keys.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
@@ -543,6 +544,7 @@ impl CreateCheckoutSession {
             client_reference_id: text("client_reference_id", self.client_reference_id, CLIENT_REFERENCE_CHARS_MAX)?,
             customer: self.customer,
             customer_email: email("customer_email", self.customer_email)?,
+            target_user_email: email("target_user_email", self.target_user_email)?,
             metadata: metadata("metadata", self.metadata)?,
             options,
             expires_at: self.expires_at.map(|seconds| moment("expires_at", seconds)).transpose()?,

@@ -29,6 +29,7 @@ use crate::domain::session::{Payer, Session};
 use crate::error::{Error, Result};
 use crate::ops::confirmations::{self, Confirmation};
 use crate::ops::fraud::Circumstances;
+use crate::ops::identity;
 use crate::ops::sessions;
 use crate::server::Peer;
 use crate::store::sessions::PageSession;
@@ -251,6 +252,11 @@ async fn pay(
     if !sessions::takes_cards(&api.app, &page.session) {
         let message = "Card numbers are not taken here in live mode. Send the payer to the session's `url`.";
         return Err(Error::invalid("card_data_not_accepted", "payment_method_data", message));
+    }
+    if !identity::is_bound(&api.app, &page.session, None).await? {
+        let message =
+            "Only the user that this session is for may pay it, after a code by mail. Send him to the session's `url`.";
+        return Err(Error::invalid("payer_identity_required", "", message));
     }
     let payer =
         Payer { email: payers_email(&page.session, params.payer.email)?, name: payers_name(params.payer.name)? };

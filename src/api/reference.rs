@@ -103,6 +103,11 @@ pub const ERROR_CODES: &[ErrorCode] = &[
     code("parameters_too_deep", 400, "Parameters are nested deeper than any that are known."),
     code("parameters_too_many", 400, "More than a thousand parameters, or entries in one list."),
     code(
+        "payer_identity_required",
+        400,
+        "The session is for one user, who proves by a code that he reads mail at his address. That happens on the hosted page.",
+    ),
+    code(
         "payment_intent_authentication_failure",
         402,
         "The payer's bank could not confirm that it is he. Nothing was charged.",

@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 
 use super::page::{Area, Frame, Moment, message_page, page, page_with_frame};
 use crate::error::Error;
-use crate::store::mails::Mail;
+use crate::ops::mails::Mail;
 
 /// Reads the mails that are kept, newest first.
 pub type ReadMails = Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<Mail>, Error>> + Send + Sync>;

@@ -32,6 +32,7 @@ use self::tools::ToolsOptions;
 use crate::config::{Config, reachable};
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Roles, bind};
+use crate::ops::mails;
 use crate::server::{self, ServerLimits};
 use crate::store;
 
@@ -70,7 +71,7 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
         config.listen = listen;
     }
     config.loopback_webhooks = true;
-    config.receipts = true;
+    config.capture_mail = true;
 
     // The ports first: a taken one is found before anything is started for nothing.
     let (listener, address) = bind(&config.listen).await?;
@@ -108,7 +109,7 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
 
     let gateway = Gateway::open(config, Roles { worker: true }).await?;
     let seeded = seed::seed(&gateway.app, &tools_base).await?;
-    let pool = gateway.app.store.pool().clone();
+    let mailing = Arc::clone(&gateway.app);
     let app = Arc::clone(&gateway.app);
     let tools = tools::router(ToolsOptions {
         api_base: gateway.app.settings.public_url.clone(),
@@ -116,8 +117,8 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
         secret_key: seeded.secret_key.clone(),
         webhook_secret: seeded.webhook_secret,
         mails: Arc::new(move || {
-            let pool = pool.clone();
-            Box::pin(async move { store::mails::list(&pool, MAILS_SHOWN_MAX).await })
+            let app = Arc::clone(&mailing);
+            Box::pin(async move { mails::newest(&app, MAILS_SHOWN_MAX).await })
         }),
         now: Arc::new(move || app.clock.now()),
     });

@@ -136,6 +136,7 @@ async fn sample_session(app: &App, write: &Write, tools_base: &str) -> Result<St
         client_reference_id: Some("sample".to_owned()),
         customer: None,
         customer_email: None,
+        target_user_email: None,
         metadata: Metadata::new(),
         options: Options { ui_mode: "hosted_page".to_owned(), ..Options::default() },
         expires_at: Some(app.clock.now() + app.settings.session_lifetime_max),

@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod email;
 pub mod fraud;
 pub mod id;
+pub mod identity;
 pub mod ledger;
 pub mod money;
 pub mod network;

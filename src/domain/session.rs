@@ -206,6 +206,8 @@ pub struct Session {
     pub customer_email: Option<String>,
     /// Whose session it is: named by the merchant, or made when it was paid.
     pub customer_id: Option<CustomerId>,
+    /// The one who may act, once he has proven that he reads mail there; `None` for whoever has the link.
+    pub target_user_email: Option<String>,
     /// What the payer typed at the first valid submit.
     pub payer: Option<Payer>,
     /// The merchant's own data.
@@ -452,6 +454,7 @@ mod tests {
             client_reference_id: None,
             customer_email: None,
             customer_id: None,
+            target_user_email: None,
             payer: None,
             metadata: Metadata::new(),
             options: Options::default(),

@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 
+use super::identity::{Gate, gate};
 use super::page::{Pages, Policy, amount, locale};
 use super::views::{AuthenticateView, BackView, PageFrame};
 use crate::domain::payment::ChargeState;
@@ -32,6 +33,9 @@ pub(super) async fn show(pages: &Pages, token: &str, headers: &HeaderMap, leave:
     let Some(ChargeState::RequiresAction { url: bank_url }) = charge.map(|charge| charge.state) else {
         return Ok(pages.go_to(&format!("/c/{token}/done")));
     };
+    if let Gate::Ask(response) = gate(pages, &page, headers).await {
+        return Ok(response);
+    }
     let locale = locale(session, headers);
     let bank_domain =
         url::Url::parse(&bank_url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();

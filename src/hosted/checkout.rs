@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use zeroize::Zeroizing;
 
 use super::browser::{Browser, FormOrigin, form_origin};
+use super::identity::{Gate, gate};
 use super::page::{Pages, Policy, Token, amount, locale};
 use super::saved_cards::{self as cards, Choice};
 use super::views::{
@@ -127,6 +128,9 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     if page.session.opened_at.is_none() && method == Method::GET {
         sessions::note_opened(&pages.app, &page.session).await;
     }
+    if let Gate::Ask(response) = gate(&pages, &page, &headers).await {
+        return response;
+    }
     // A payer who comes back to the form after a refused try is told why it was refused.
     let mut trouble = Trouble::default();
     if page.session.tries > 0 {
@@ -154,6 +158,11 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     let mut response = show(&pages, &token, &page, &offered, &headers, &browser, StatusCode::OK, typed, trouble);
     browser.remember(&pages.app.settings, response.headers_mut());
     response
+}
+
+/// The payer's address where it is not his to choose: what the merchant knows, or what he has proven.
+fn fixed_email(session: &Session) -> Option<&str> {
+    session.customer_email.as_deref().or(session.target_user_email.as_deref())
 }
 
 /// `GET /c/{token}/pay`: where a browser lands that reloads after a form by typing the address.
@@ -208,13 +217,16 @@ async fn pay_inside(
     if !sessions::takes_cards(&pages.app, session) {
         return pages.message(MessageKind::NotPayable);
     }
+    if !gate(pages, &page, headers).await.is_open() {
+        return pages.go_to(&format!("/c/{token}"));
+    }
     let offered = match offered(pages, session).await {
         Ok(offered) => offered,
         Err(error) => return pages.failure_in(&error, token),
     };
-    let known_email = session.customer_email.as_ref().or(offered.email.as_ref());
+    let known_email = fixed_email(session).or(offered.email.as_deref());
     let mut typed = Typed {
-        email: known_email.cloned().unwrap_or_else(|| form.field("email").trim().to_owned()),
+        email: known_email.map_or_else(|| form.field("email").trim().to_owned(), str::to_owned),
         card_name: form.field("card_name").trim().to_owned(),
         card_expiry: form.field("card_expiry").trim().to_owned(),
         choice: form.field("payment_choice").to_owned(),
@@ -432,8 +444,8 @@ fn show(
             seconds: u32::try_from(left).unwrap_or(0),
         },
         card_marks: CARD_MARKS.to_vec(),
-        email: match (&session.customer_email, &offered.email) {
-            (Some(email), _) => EmailField { value: email.clone(), locked: true },
+        email: match (fixed_email(session), &offered.email) {
+            (Some(email), _) => EmailField { value: email.to_owned(), locked: true },
             // Kept by the merchant, not sent with this session: whoever holds the link need not learn it.
             (None, Some(email)) => EmailField { value: cards::masked(email), locked: true },
             (None, None) => EmailField { value: typed.email, locked: false },

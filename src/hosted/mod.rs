@@ -9,6 +9,7 @@ mod assets;
 mod authenticate;
 mod browser;
 mod checkout;
+pub mod identity;
 mod outcome;
 mod page;
 mod saved_cards;
@@ -37,6 +38,8 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/c/{token}", get(checkout::form))
         .route("/c/{token}/pay", get(checkout::back_to_form).post(checkout::pay))
+        .route("/c/{token}/identity/send", get(checkout::back_to_form).post(identity::send))
+        .route("/c/{token}/identity/confirm", get(checkout::back_to_form).post(identity::confirm))
         .route("/c/{token}/cancel", get(outcome::ask_to_cancel).post(outcome::cancel))
         .route("/c/{token}/3ds", get(authenticate::leave))
         .route("/3ds/{state}", get(authenticate::come_back).post(authenticate::come_back))

@@ -12,6 +12,7 @@ use chrono::SecondsFormat;
 
 use super::browser::Browser;
 use super::checkout::trusted_form;
+use super::identity::{self, Gate};
 use super::page::{Pages, Policy, Token, amount, locale};
 use super::views::{CancelView, Moment, MoneyMoved, Outcome, OutcomeView, WayBack};
 use crate::domain::payment::ChargeState;
@@ -79,8 +80,11 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
     if let Some(ChargeState::RequiresAction { .. }) = charge.as_ref().map(|charge| &charge.state) {
         return super::authenticate::show(pages, token, headers, false).await;
     }
+    // The link alone shows how it ended, not whose card and address it was.
+    let knows = identity::knows(pages, session, headers).await?;
     let payment_method = charge
         .as_ref()
+        .filter(|_| knows)
         .filter(|charge| matches!(charge.state, ChargeState::Succeeded | ChargeState::Authorized))
         .map(|charge| format!("{} ending in {}", charge.card.brand.display_name(), charge.card.last4));
     let last_answer = charge.as_ref().and_then(|charge| match &charge.state {
@@ -109,7 +113,10 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
             datetime: at.to_rfc3339_opts(SecondsFormat::Secs, true),
             text: at.format("%Y-%m-%d %H:%M UTC").to_string(),
         }),
-        receipt_email: (outcome == Outcome::Completed && session.paid_at.is_some() && pages.app.settings.receipts)
+        receipt_email: (outcome == Outcome::Completed
+            && session.paid_at.is_some()
+            && pages.app.settings.receipts
+            && knows)
             .then(|| session.options.receipt_email.clone().or(session.payer.as_ref().map(|payer| payer.email.clone())))
             .flatten(),
         way_back,
@@ -137,6 +144,9 @@ pub async fn ask_to_cancel(State(pages): State<Pages>, Token(token): Token, head
     };
     if !page.session.is_usable(pages.app.clock.now()) {
         return pages.go_to(&format!("/c/{token}/status"));
+    }
+    if let Gate::Ask(response) = identity::gate(&pages, &page, &headers).await {
+        return response;
     }
     let browser = Browser::of(&headers, &pages.app.settings);
     let locale = locale(&page.session, &headers);
@@ -168,6 +178,9 @@ async fn cancel_inside(pages: &Pages, token: &str, headers: &HeaderMap, body: Bo
     };
     if let Err(kind) = trusted_form(pages, &page.session, headers, body, browser).await {
         return pages.message_in(kind, token);
+    }
+    if !identity::gate(pages, &page, headers).await.is_open() {
+        return pages.go_to(&format!("/c/{token}"));
     }
     let app = std::sync::Arc::clone(&pages.app);
     let id = page.session.id.clone();

@@ -4,10 +4,12 @@
 //! Left to others: which page a session gets, response headers, reading the submitted form, serving the assets.
 
 mod accent;
+mod identity;
 mod saved_cards;
 
 pub use accent::{accent_stylesheet, accent_stylesheet_path};
 use askama::Template;
+pub use identity::{IdentityStep, IdentityView};
 pub use saved_cards::{Keeping, SavedCardChoice, SavedCardList};
 
 /// The one enhancement script and the hash that pins its bytes.

@@ -14,6 +14,8 @@ pub mod doubts;
 pub mod endpoints;
 pub mod events;
 pub mod fraud;
+pub mod identity;
+pub mod mails;
 pub mod merchants;
 pub mod payment_methods;
 pub mod payments;

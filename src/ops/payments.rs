@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::fraud::{self, Circumstances, Gate, Prepared};
 use super::saved_cards::{self, Instrument, Presented};
-use super::{Announcements, Caller, count_ended, reviews, to_the_end};
+use super::{Announcements, Caller, count_ended, mails, reviews, to_the_end};
 use crate::app::App;
 use crate::domain::decline::DeclineReason;
 use crate::domain::fraud::Action;
@@ -389,7 +389,7 @@ async fn record(
             }
             announcements.session(&mut session, &kinds);
             if app.settings.receipts && is_captured {
-                send_receipt(connection, &session, &charge, now).await?;
+                send_receipt(app, connection, &session, &charge, now).await?;
             }
         }
         ChargeState::Failed(_) | ChargeState::Reversed | ChargeState::Pending => {
@@ -426,17 +426,17 @@ pub(super) fn booking(charge: &Charge, now: DateTime<Utc>) -> Booking<'_> {
 }
 
 async fn send_receipt(
+    app: &App,
     connection: &mut Connection,
     session: &Session,
     charge: &Charge,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let merchant = store::merchants::find(&mut *connection, &session.merchant_id).await?;
-    let name = merchant.map(|merchant| merchant.name).unwrap_or_default();
-    if let Some(mail) = mailer::receipt(session, charge, &name, now) {
-        store::mails::insert(connection, &mail).await?;
+    let sender = mails::sender(connection, &session.merchant_id).await?;
+    match mailer::receipt(session, charge, &sender, now) {
+        Some(mail) => mails::post(app, connection, mail).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Leaves a charge in doubt, says so once, and has it looked up soon.

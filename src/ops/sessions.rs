@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::replay::{Answer, Write};
 use super::{Announcements, Caller, batching, count_ended, customers};
-use crate::app::App;
+use crate::app::{App, MailRoad};
 use crate::domain::id::{LineItemId, SessionId};
 use crate::domain::payment::{self, Cancellation, Payment, PaymentStatus};
 use crate::domain::pricing::PricedCart;
@@ -40,6 +40,8 @@ pub struct NewSession {
     pub customer: Option<String>,
     /// The e-mail address that the merchant knows.
     pub customer_email: Option<String>,
+    /// The one who may act, after he has proven that he reads mail there.
+    pub target_user_email: Option<String>,
     /// The merchant's own data.
     pub metadata: Metadata,
     /// Everything that decides nothing.
@@ -69,6 +71,10 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
         };
         Error::invalid("parameter_invalid", "expires_at", message)
     })?;
+    if new.target_user_email.is_some() && app.settings.mail == MailRoad::Off {
+        let message = "`target_user_email` needs a gateway that sends mail, and this one has no mail server (`smtp_host`). Nothing was created.";
+        return Err(Error::invalid("parameter_unsupported", "target_user_email", message));
+    }
     let caller = &write.caller;
     let customer_id = match &new.customer {
         Some(id) => Some(Box::pin(customers::named(app, caller, "customer", id)).await?),
@@ -87,6 +93,7 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
         client_reference_id: new.client_reference_id,
         customer_email: new.customer_email,
         customer_id,
+        target_user_email: new.target_user_email,
         payer: None,
         metadata: new.metadata,
         options: new.options,

@@ -18,6 +18,9 @@ const OVERDUE_AFTER: chrono::Duration = chrono::Duration::seconds(5);
 /// Overdue sessions counted; more are as bad.
 const OVERDUE_COUNTED_MAX: i64 = 1_000;
 
+/// Budgets are of an hour; a day's are kept for whoever wonders.
+const BUDGETS_KEPT: chrono::Duration = chrono::Duration::days(1);
+
 /// Rows pruned in one statement.
 const PRUNED_PER_ROUND: i64 = 5_000;
 
@@ -54,7 +57,7 @@ pub fn was_full(ended: usize) -> bool {
     i64::try_from(ended).unwrap_or(i64::MAX) >= SESSIONS_PER_ROUND
 }
 
-/// Forgets kept answers and captured mails that are too old and deliveries that nobody can make any
+/// Forgets kept answers, mails and budgets that are too old and deliveries that nobody can make any
 /// more, and makes event partitions ahead.
 ///
 /// # Errors
@@ -64,6 +67,7 @@ pub async fn tidy(app: &App) -> Result<()> {
     let pool = app.store.pool();
     store::idempotency::prune(pool, now - app.settings.idempotency_retention, PRUNED_PER_ROUND).await?;
     store::mails::prune(pool, now - app.settings.mail_retention, PRUNED_PER_ROUND).await?;
+    store::identity::prune_budgets(pool, now - BUDGETS_KEPT, PRUNED_PER_ROUND).await?;
     let mut connection = pool.acquire().await?;
     store::delivery_queue::forget_deleted_endpoints(&mut connection, PRUNED_PER_ROUND).await?;
     store::partitions::ensure(&mut connection, now, store::PARTITIONS_AHEAD).await

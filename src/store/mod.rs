@@ -12,6 +12,7 @@ pub mod endpoints;
 pub mod events;
 pub mod fraud;
 pub mod idempotency;
+pub mod identity;
 
 pub mod ledger;
 pub mod mails;

@@ -24,7 +24,7 @@ macro_rules! columns {
     () => {
         "id, merchant_id, livemode, state, currency, amount_subtotal, amount_total, line_items,
          success_url, cancel_url, return_url, expired_url, failed_url, client_reference_id, customer_email,
-         payer_email, payer_name, metadata, options, payment_id, tries, event_count, created_at, expires_at,
+         target_user_email, payer_email, payer_name, metadata, options, payment_id, tries, event_count, created_at, expires_at,
          opened_at, ended_at, paid_at, customer_id"
     };
 }
@@ -71,6 +71,7 @@ fn to_session(row: &PgRow) -> Result<Session> {
         client_reference_id: row.try_get("client_reference_id")?,
         customer_email: row.try_get("customer_email")?,
         customer_id: row.try_get::<Option<String>, _>("customer_id")?.map(CustomerId::from_stored),
+        target_user_email: row.try_get("target_user_email")?,
         payer,
         metadata: metadata_from_row("checkout_session", &id, row)?,
         options: options_from_row(&id, row)?,
@@ -121,11 +122,11 @@ pub async fn create(
             select * from unnest($13::text[], $14::text[], $15::boolean[], $16::text[], $17::int8[], $18::int8[],
                     $19::jsonb[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[],
                     $26::text[], $27::jsonb[], $28::jsonb[], $29::timestamptz[], $30::timestamptz[],
-                    $31::text[], $32::text[], $33::bytea[], $34::int2[], $35::bytea[], $36::text[])
+                    $31::text[], $32::text[], $33::bytea[], $34::int2[], $35::bytea[], $36::text[], $37::text[])
                 with ordinality as g (id, merchant_id, livemode, currency, amount_subtotal, amount_total,
                     line_items, success_url, cancel_url, return_url, expired_url, failed_url, client_reference_id,
                     customer_email, metadata, options, created_at, expires_at,
-                    key, route, fingerprint, status, body_sealed, customer_id, ordinal)
+                    key, route, fingerprint, status, body_sealed, customer_id, target_user_email, ordinal)
         ), reply_stored as (
             insert into idempotency_key
                 (merchant_id, livemode, key, route, fingerprint, status, body_sealed, created_at)
@@ -142,10 +143,12 @@ pub async fn create(
         ), session_stored as (
             insert into checkout_session (id, merchant_id, livemode, mode, state, currency, amount_subtotal,
                 amount_total, line_items, success_url, cancel_url, return_url, expired_url, failed_url,
-                client_reference_id, customer_email, customer_id, metadata, options, event_count, created_at, expires_at)
+                client_reference_id, customer_email, customer_id, metadata, options, event_count, created_at, expires_at,
+                target_user_email)
             select id, merchant_id, livemode, 'payment', 'pending', currency, amount_subtotal,
                 amount_total, line_items, success_url, cancel_url, return_url, expired_url, failed_url,
-                client_reference_id, customer_email, customer_id, metadata, options, 1, created_at, expires_at
+                client_reference_id, customer_email, customer_id, metadata, options, 1, created_at, expires_at,
+                target_user_email
             from accepted
         ), new_event as (
             select e.* from given_event e join accepted a on a.ordinal = e.ordinal
@@ -190,6 +193,7 @@ pub async fn create(
         .bind(column(&replies, |reply| reply.map(|reply| reply.status)))
         .bind(column(&replies, |reply| reply.map(|reply| reply.body_sealed.clone())))
         .bind(column(&sessions, |session| session.customer_id.as_ref().map(ToString::to_string)))
+        .bind(column(&sessions, |session| session.target_user_email.clone()))
         .fetch_all(connection)
         .await?;
     let mut created: Vec<Created> = creations.iter().map(|_| Created::KeyTaken).collect();

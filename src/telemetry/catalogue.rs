@@ -100,6 +100,16 @@ metric_names! {
         "Results that were dropped because somebody else had taken the delivery over. Growth means that leases run out.";
     WEBHOOK_RELEASED_TOTAL = "checkstand_webhook_released_total", Counter, ["reason"],
         "Deliveries that this process gave back without an attempt, by why.";
+    IDENTITY_CODES_TOTAL = "checkstand_identity_codes_total", Counter, ["outcome"],
+        "Wishes for a code: made, too_soon, spent (the session's codes), or the budget that was used up: address, merchant, network.";
+    IDENTITY_GUESSES_TOTAL = "checkstand_identity_guesses_total", Counter, ["outcome"],
+        "Typed codes: right, wrong, malformed, not_judged (none was out for that browser). Many wrong ones: somebody guesses.";
+    MAILS_TOTAL = "checkstand_mails_total", Counter, ["kind", "outcome"],
+        "Attempts to send a mail: sent, retry, refused (for good), given_up (too late to be of use).";
+    MAILS_OWED = "checkstand_mails_owed", Gauge, [],
+        "Mails owed by all processes.";
+    MAIL_OLDEST_OWED_SECONDS = "checkstand_mail_oldest_owed_seconds", Gauge, [],
+        "How long the oldest owed mail has been waiting. Above a minute: the mail server is away, or no worker runs.";
     CSP_REPORTS_TOTAL = "checkstand_csp_reports_total", Counter, [],
         "Reports of browsers that something on a payer's page was blocked. More than a trickle: look at the pages.";
     SESSIONS_OVERDUE = "checkstand_sessions_overdue", Gauge, [],

@@ -187,7 +187,7 @@ pub struct CheckoutSession {
     pub escrow: Option<String>,
     /// The full lifecycle: `pending`, `processing`, `completed`, `expired`, `cancelled` or `failed`.
     pub state: &'static str,
-    /// Always null.
+    /// The one person who may act, after a code by mail has proven that he is it; null for whoever has the link.
     pub target_user_email: Option<String>,
     /// Where the payer goes after the deadline.
     pub expired_url: Option<String>,
@@ -419,7 +419,7 @@ impl CheckoutSession {
             action: None,
             escrow: None,
             state: state.as_str(),
-            target_user_email: None,
+            target_user_email: session.target_user_email.clone(),
             expired_url: way(&session.ways_back.expired_url),
             failed_url: way(&session.ways_back.failed_url),
             opened_at: session.opened_at.map(|at| at.timestamp()),

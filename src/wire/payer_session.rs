@@ -230,10 +230,12 @@ impl PayerSession {
             amount_subtotal: session.subtotal_minor,
             amount_total: session.total.minor,
             currency: session.total.currency.code().to_owned(),
-            customer_email: session.customer_email.clone(),
+            // Whose session it is, is for himself to know: who has the token has not proven to be he.
+            customer_email: session.customer_email.clone().filter(|_| session.target_user_email.is_none()),
             customer_details: session
                 .payer
                 .as_ref()
+                .filter(|_| session.target_user_email.is_none())
                 .map(|payer| PayerDetails { email: payer.email.clone(), name: payer.name.clone() }),
             expires_at: session.expires_at.timestamp(),
             expires_in: (session.expires_at - now).num_seconds().max(0),

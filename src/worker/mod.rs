@@ -1,6 +1,7 @@
-//! Door 4: what time makes due. Two loops, each safe to run on any number of replicas.
+//! Door 4: what time makes due. Loops, each safe to run on any number of replicas.
 //!
 //! - [`deliver`] brings events to webhook endpoints.
+//! - [`mail`] brings mail to the operator's mail server.
 //! - [`sweep`] ends sessions at their deadline, asks about charges in doubt, throws old things away
 //!   and sets the clock.
 
@@ -8,6 +9,7 @@ mod attempt;
 pub mod deliver;
 mod lanes;
 mod ledger;
+pub mod mail;
 mod post;
 mod resolver;
 pub mod sweep;

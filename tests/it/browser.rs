@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::merchant::Merchant;
 use crate::outside::{chromium, run};
 use crate::payer::{DECLINED_CARD, GOOD_CARD};
+use crate::payer_identity::{TARGET, newest_code_of};
 use crate::world::World;
 
 const THANKS: &str = "<!doctype html><html lang=en><title>Corner Coffee</title><h1>Thanks for your order!</h1>";
@@ -229,6 +230,31 @@ async fn a_payer_whose_bank_stays_silent_waits_and_is_back_in_the_shop() {
         let session = scene.session().await;
         scene.tell("pay", &session, java_script, json!({})).await;
         scene.assert_ended(&session, "completed", charges).await;
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn the_one_a_link_is_for_types_the_code_from_the_mail_and_pays() {
+    let scene = Scene::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let code_url = format!("http://{}/code", listener.local_addr().expect("an address"));
+    let app = std::sync::Arc::clone(scene.world.app());
+    let mailbox = Router::new().route("/code", get(async move || newest_code_of(&app).await));
+    tokio::spawn(server::serve(listener, mailbox, ServerLimits::default(), scene.stop_shop.clone()));
+    for (java_script, charges, locale) in [(true, 1, "en"), (false, 2, "de")] {
+        let (success_url, cancel_url) = (scene.success_url(), scene.cancel_url());
+        let fields = [
+            ("success_url", success_url.as_str()),
+            ("cancel_url", &cancel_url),
+            ("target_user_email", TARGET),
+            ("locale", locale),
+        ];
+        let session = scene.merchant.session_with(&fields).await;
+        let further = json!({ "codeUrl": code_url, "amountText": if locale == "en" { "€25.98" } else { "25,98" } });
+        let facts = scene.tell("prove_identity", &session, java_script, further).await;
+        scene.assert_ended(&session, "completed", charges).await;
+        assert!(facts["error"].as_str().is_some_and(|error| error.contains('4')), "{facts}");
     }
     scene.end().await;
 }

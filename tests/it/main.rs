@@ -4,6 +4,7 @@
 //! `merchant` calls the API, `payer` fills in pages, `receiver` takes webhooks. Time is moved, never
 //! waited for.
 
+mod mail_server;
 mod merchant;
 mod outside;
 mod payer;
@@ -28,10 +29,12 @@ mod forged_forms;
 mod fraud;
 mod hosted_pages;
 mod idempotency;
+mod mail_delivery;
 mod one_story;
 mod openapi;
 mod page_ends;
 mod page_security;
+mod payer_identity;
 mod payment_objects;
 mod pool;
 mod provider_conformance;

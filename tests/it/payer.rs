@@ -120,6 +120,14 @@ impl Payer {
         self.cookies.clear();
     }
 
+    pub fn forget_cookies_named(&mut self, beginning: &str) {
+        self.cookies.retain(|name, _| !name.starts_with(beginning));
+    }
+
+    pub fn set_cookie(&mut self, name: &str, value: &str) {
+        self.cookies.insert(name.to_owned(), value.to_owned());
+    }
+
     /// The same browser, cookies and all, at another replica.
     pub fn at(&self, base: &str) -> Self {
         Self { base: base.to_owned(), ..self.clone() }

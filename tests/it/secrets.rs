@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::merchant::coffee_with;
 use crate::payer::{Card, GOOD_CARD, Payer};
+use crate::payer_identity::{newest_code, session_for_ada};
 use crate::storefront::{Storefront, confirmation, confirmation_with, token_of};
 use crate::world::{World, WorldOptions};
 
@@ -170,12 +171,33 @@ async fn after_whole_stories_no_secret_is_in_any_row_or_log_line() {
         world.advance(Duration::seconds(30));
         world.count_becomes("select count(*) from charge where state = 'pending'", 0).await;
     }
+    // For one person: codes typed wrong, replaced and typed right, and the binding that they earn.
+    let mut one_time_codes = Vec::new();
+    for _ in 0..2 {
+        let session = session_for_ada(&merchant).await;
+        let mut ada = world.payer();
+        for wait in [31, 0] {
+            ada.ask_for_code(&session).await;
+            one_time_codes.push(newest_code(&world).await);
+            ada.type_code(&session, "0000 0000").await;
+            world.advance(Duration::seconds(wait));
+        }
+        ada.type_code(&session, &one_time_codes[one_time_codes.len() - 1]).await;
+        ada.pay(&session, Card { cvc: "937", ..GOOD_CARD }).await.says("Payment complete");
+        tokens.push(ada.path_of(&session).rsplit('~').next().expect("a tag").to_owned());
+        browsers.extend(ada.cookies().values().cloned());
+    }
     receiver.wait_for("checkout.session.payment_failed").await;
     world.count_becomes("select count(*) from delivery", 0).await;
 
     let mut database = world.database().await;
     let mut places = dump(&mut database).await;
-    assert!(places.iter().any(|(table, text)| table == "mail" && text.contains("4242")), "receipts are written");
+    assert!(
+        places.iter().any(|(table, text)| table == "mail" && text.contains("Receipt from")),
+        "receipts are written"
+    );
+    assert!(places.iter().any(|(table, text)| table == "mail" && text.contains("identity_code")), "and so are codes");
+    assert!(places.iter().any(|(table, _)| table == "payer_binding"), "a browser was bound");
     assert!(places.iter().any(|(table, text)| table.starts_with("event") && text.contains("completed")));
     let lines = log.text();
     assert!(lines.contains("/c/{token}/pay"), "the log hears the story");
@@ -186,6 +208,8 @@ async fn after_whole_stories_no_secret_is_in_any_row_or_log_line() {
     let mut secrets: Vec<String> = tokens;
     secrets.extend([merchant.key.clone(), receiver.secret.clone(), vault_key]);
     secrets.extend(browsers);
+    secrets.extend(one_time_codes.iter().map(|code| format!("{} {}", &code[..4], &code[4..])));
+    secrets.extend(one_time_codes);
     for card in CARDS {
         secrets.push(card.number.chars().filter(char::is_ascii_digit).collect());
     }

@@ -11,11 +11,11 @@ const MAY_NAME: &[(&str, &str)] = &[
     // Decides, and knows nothing of the world.
     ("domain", ""),
     // What all stand on.
-    ("clock", ""), ("headers", ""), ("telemetry", ""),
+    ("clock", ""), ("headers", ""), ("smtp", ""), ("telemetry", ""),
     ("error", "domain"), ("i18n", "domain"), ("keyring", "domain"), ("server", "telemetry"),
     // Speak, remember, ask those who move money. A mail is a row and reads in the payer's language.
     ("wire", "domain"), ("vault", "domain"), ("providers", "domain headers i18n vault"), ("store", "domain error"),
-    ("mailer", "domain error i18n store"),
+    ("mailer", "domain i18n"),
     // Waits, to do together.
     ("queue", "domain error store"),
     ("app", "domain clock keyring providers queue store vault"),
@@ -25,10 +25,10 @@ const MAY_NAME: &[(&str, &str)] = &[
     // sends them to. None names another.
     ("api", "domain error headers i18n server telemetry vault wire store app ops"),
     ("hosted", "domain error headers i18n keyring server telemetry vault store app ops"),
-    ("worker", "domain error server telemetry wire store app ops"),
+    ("worker", "domain error server smtp telemetry wire store app ops"),
     // Put together: a process, the development set-up, the command line.
-    ("config", "domain server telemetry app"),
-    ("gateway", "domain clock error headers keyring server telemetry vault providers store app ops api hosted worker config"),
+    ("config", "domain server smtp telemetry app"),
+    ("gateway", "domain clock error headers keyring server smtp telemetry vault providers store app ops api hosted worker config"),
     ("dev", "domain error headers i18n server telemetry wire store app ops config gateway"),
     ("cli", "domain clock error keyring server telemetry vault wire store app ops api config gateway dev"),
     ("main", "error telemetry config gateway dev cli"), ("lib", ""),

@@ -142,6 +142,8 @@ pub struct WorldOptions {
     pub replicas: usize,
     /// Whether they run the worker.
     pub worker: bool,
+    /// Whether mail is captured where no server is named, as in development.
+    pub mailbox: bool,
     /// Further settings, as environment variables without their prefix.
     pub settings: Vec<(&'static str, String)>,
     /// A settings file's text, for what no variable can say.
@@ -150,7 +152,7 @@ pub struct WorldOptions {
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { replicas: 1, worker: true, settings: Vec::new(), file: String::new() }
+        Self { replicas: 1, worker: true, mailbox: true, settings: Vec::new(), file: String::new() }
     }
 }
 
@@ -163,6 +165,11 @@ impl World {
     /// One gateway without a worker, for stories in which only the API acts.
     pub async fn without_worker() -> Self {
         Self::with(WorldOptions { worker: false, ..WorldOptions::default() }).await
+    }
+
+    /// One gateway that sends no mail and captures none.
+    pub async fn without_mail() -> Self {
+        Self::with(WorldOptions { mailbox: false, ..WorldOptions::default() }).await
     }
 
     pub async fn with(options: WorldOptions) -> Self {
@@ -202,7 +209,7 @@ impl World {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), &self.options.file).expect("the file can be written");
         let mut config = Config::read(Some(file.path()), variables).expect("the settings are fine");
-        config.receipts = true;
+        config.capture_mail = self.options.mailbox;
         let gateway = Gateway::open(config, Roles { worker }).await.expect("the gateway starts");
         let app = Arc::clone(&gateway.app);
         let simulator = gateway.simulator.clone();

@@ -244,9 +244,57 @@ async function look(payer) {
   return { looks };
 }
 
+/** The same page at several widths in both colour schemes. */
+async function album(payer, name) {
+  const before = payer.page.viewportSize();
+  for (const colorScheme of ['light', 'dark']) {
+    await payer.page.emulateMedia({ colorScheme });
+    for (const width of [320, 390, 1280]) {
+      await payer.page.setViewportSize({ width, height: payer.options.height });
+      await assertReadable(payer.page);
+      await payer.picture(`${name}-${colorScheme}-${width}`);
+    }
+  }
+  await payer.page.emulateMedia({ colorScheme: payer.options.colorScheme });
+  await payer.page.setViewportSize(before);
+}
+
+/** A link for one person: asks for the code, mistypes it, pastes it as the mail shows it, pays. `codeUrl` gives the code. */
+async function proveIdentity(payer) {
+  const { page } = payer;
+  const press = async (action) => {
+    const navigated = page.waitForEvent('framenavigated');
+    await page.locator(`form[action$="/identity/${action}"] [type=submit]`).click({ noWaitAfter: true });
+    await navigated;
+    await page.waitForLoadState('load');
+    await assertReadable(page);
+  };
+  await payer.open();
+  assert.ok(!squeeze(await page.locator('body').innerText()).includes(payer.options.amountText), 'the amount is not shown');
+  await album(payer, 'ask');
+  await press('send');
+  await album(payer, 'code');
+  const input = page.locator('[autocomplete="one-time-code"]');
+  assert.equal(await input.getAttribute('inputmode'), 'numeric');
+  assert.ok(await input.evaluate((element) => element === document.activeElement), 'the cursor stands in the field');
+  const code = await (await fetch(payer.options.codeUrl)).text();
+  await input.fill('0000 0000');
+  await press('confirm');
+  await album(payer, 'wrong');
+  const described = (await input.getAttribute('aria-describedby')).split(' ');
+  const error = squeeze(await page.locator(`[id="${described.at(-1)}"]`).innerText());
+  assert.equal(await input.getAttribute('aria-invalid'), 'true');
+  assert.equal(await input.inputValue(), '', 'a wrong code is not kept');
+  await input.fill(` ${code} `);
+  await press('confirm');
+  await payer.fill();
+  return { error, ...(await payer.payAndArrive()) };
+}
+
 const STORIES = {
   pay,
   pay_by_keyboard: payByKeyboard,
+  prove_identity: proveIdentity,
   decline_then_pay: declineThenPay,
   invalid_then_pay: invalidThenPay,
   cancel,

@@ -6,7 +6,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::headers::EVERY_RESPONSE;
-use crate::store::mails::Mail;
+use crate::ops::mails::Mail;
 
 fn tools() -> Router {
     let mail = Mail {

@@ -31,6 +31,9 @@ const PREFIX: &str = "CHECKSTAND_";
 /// Variables with our prefix that are no settings: where programs and data are.
 const OTHER_VARIABLES: [&str; 5] = ["PG_BIN", "DATA_DIR", "CONFIG", "PYTHON", "WRITE_REFERENCE"];
 
+/// The variable of the crash points, which only builds with debug assertions have.
+const CRASH_VARIABLE: &str = "CRASH_AT";
+
 /// Shortest time that answers to idempotent requests are kept: what the API promises.
 const IDEMPOTENCY_RETENTION_HOURS_MIN: u32 = 24;
 
@@ -185,6 +188,7 @@ impl Config {
                 settings.entry(format!("{PREFIX}DATABASE_URL")).or_insert(value);
             } else if let Some(rest) = name.strip_prefix(PREFIX)
                 && !OTHER_VARIABLES.contains(&rest)
+                && !(cfg!(debug_assertions) && rest == CRASH_VARIABLE)
             {
                 settings.insert(name, value);
             }

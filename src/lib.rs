@@ -12,7 +12,8 @@
 //! - [`api`] and [`hosted`] are the doors for merchants and payers; [`worker`] does what time makes
 //!   due; [`dev`] is the one-command development set-up.
 //! - [`app`], [`config`], [`clock`], [`keyring`], [`error`], [`server`], [`headers`], [`telemetry`],
-//!   [`i18n`], [`queue`], [`mailer`] and [`smtp`] are what all of them stand on.
+//!   [`i18n`], [`queue`], [`mailer`] and [`smtp`] are what all of them stand on; at the points of [`crash`]
+//!   tests kill the process.
 
 /// Every request makes and drops some hundred small values on two threads: the system's allocator spends
 /// an eighth of the processor on that, this one half as much.
@@ -23,6 +24,7 @@ pub mod api;
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod dev;
 pub mod domain;
 pub mod error;

@@ -2,7 +2,8 @@
 //!
 //! The rule: standard output is for what was asked for (and, in servers, the log); a failure is one
 //! sentence on standard error. The exit code is 0 when all went well, 1 when not, and 2 when the
-//! arguments make no sense. What the commands do is `cli`'s, and what that rests on is the library's.
+//! arguments make no sense or an audit could not be made. What the commands do is `cli`'s, and what
+//! that rests on is the library's.
 
 mod cli;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // With standard error closed there is nobody left to tell; the exit code still says it.
             let _ = writeln!(std::io::stderr(), "checkstand: {failure}");
-            ExitCode::FAILURE
+            ExitCode::from(failure.exit_code())
         }
     }
 }

@@ -4,6 +4,7 @@
 //! comments on commands and options are their help texts. Each subject has a file of its own.
 
 mod admin;
+mod audit;
 mod dev;
 mod endpoints;
 mod events;
@@ -31,6 +32,7 @@ Examples:
   checkstand merchant create --name \"Corner Coffee\"
   checkstand key create --merchant acct_…
   checkstand event list --merchant acct_… --failed    what did not arrive
+  checkstand audit                                    whether the books are right
 
 `checkstand COMMAND --help` tells more about a command.";
 
@@ -60,6 +62,8 @@ enum Command {
     Migrate(AdminOptions),
     /// Ask a running gateway whether it is ready; exits with 0 when it is
     Health(health::HealthOptions),
+    /// Check that the books are right; exits with 0 when they are, 1 when not, 2 when it cannot look
+    Audit(audit::AuditOptions),
     /// Print the OpenAPI document of the API
     Openapi,
     /// Look after the settings
@@ -103,6 +107,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Worker => process::work(file).await,
         Command::Migrate(options) => process::migrate(file, &options).await,
         Command::Health(options) => health::ask(file, options).await,
+        Command::Audit(options) => audit::run(file, options).await,
         Command::Openapi => output::print(&checkstand::api::openapi_json()),
         Command::Config { action: ConfigAction::Check } => process::check_config(file),
         Command::Merchant(command) => command.run(file).await,

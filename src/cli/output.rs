@@ -22,13 +22,28 @@ const ABSENT: &str = "-";
 /// Space between columns.
 const GAP: &str = "  ";
 
-/// Why a command failed, as one sentence.
+/// Why a command failed, as one sentence, and the exit code that says so.
 #[derive(Debug)]
-pub struct Failure(String);
+pub struct Failure {
+    sentence: String,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// The same with an exit code of its own; it is 1 unless a command promises more.
+    pub fn exits_with(self, exit_code: u8) -> Self {
+        Self { exit_code, ..self }
+    }
+
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+}
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.sentence)
     }
 }
 
@@ -36,7 +51,7 @@ impl From<String> for Failure {
     /// Brings the sentence onto one line: parsers like to draw pictures.
     fn from(sentence: String) -> Self {
         let lines = sentence.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "|");
-        Self(harmless(&lines.collect::<Vec<_>>().join(", ")))
+        Self { sentence: harmless(&lines.collect::<Vec<_>>().join(", ")), exit_code: 1 }
     }
 }
 

@@ -62,6 +62,16 @@ pub enum Movement {
         /// How much.
         amount: i64,
     },
+    /// A dispute was decided for the merchant, who gets back what had been taken.
+    DisputeWon {
+        /// How much.
+        amount: i64,
+    },
+    /// A dispute was decided for the payer, who keeps what had been taken.
+    DisputeLost {
+        /// How much.
+        amount: i64,
+    },
     /// Kept by the provider.
     Fee {
         /// How much.
@@ -87,6 +97,8 @@ impl Movement {
             Self::Voided { .. } => "voided",
             Self::Refunded { .. } => "refunded",
             Self::Disputed { .. } => "disputed",
+            Self::DisputeWon { .. } => "dispute_won",
+            Self::DisputeLost { .. } => "dispute_lost",
             Self::Fee { .. } => "fee",
         }
     }
@@ -103,6 +115,8 @@ impl Movement {
             Self::Voided { amount } => vec![(Authorized, -amount), (Payer, amount)],
             Self::Refunded { amount } => vec![(Merchant, -amount), (Payer, amount)],
             Self::Disputed { amount } => vec![(Merchant, -amount), (Disputed, amount)],
+            Self::DisputeWon { amount } => vec![(Disputed, -amount), (Merchant, amount)],
+            Self::DisputeLost { amount } => vec![(Disputed, -amount), (Payer, amount)],
             Self::Fee { amount } => vec![(Merchant, -amount), (Fees, amount)],
         };
         lines
@@ -115,24 +129,61 @@ impl Movement {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
-    proptest::proptest! {
+    fn movement() -> impl Strategy<Value = Movement> {
+        let amount = 1..=999_999_999_999_i64;
+        (0..9, amount, 0..=999_999_999_i64).prop_map(|(kind, amount, more)| match kind {
+            0 => Movement::Authorized { amount },
+            1 => Movement::Captured { authorized: 0, amount },
+            2 => Movement::Captured { authorized: amount + more, amount },
+            3 => Movement::Voided { amount },
+            4 => Movement::Refunded { amount },
+            5 => Movement::Disputed { amount },
+            6 => Movement::DisputeWon { amount },
+            7 => Movement::DisputeLost { amount },
+            _ => Movement::Fee { amount },
+        })
+    }
+
+    fn balances(movements: &[Movement]) -> HashMap<Account, i64> {
+        let mut balances = HashMap::new();
+        for entry in movements.iter().flat_map(|movement| movement.entries()) {
+            *balances.entry(entry.account).or_default() += entry.amount;
+        }
+        balances.retain(|_, amount| *amount != 0);
+        balances
+    }
+
+    proptest! {
         #[test]
-        fn every_movement_sums_to_zero(amount in 1..=999_999_999_999_i64, more in 0..=999_999_999_i64) {
-            for movement in [
-                Movement::Authorized { amount },
-                Movement::Captured { authorized: 0, amount },
-                Movement::Captured { authorized: amount + more, amount },
-                Movement::Voided { amount },
-                Movement::Refunded { amount },
-                Movement::Disputed { amount },
-                Movement::Fee { amount },
-            ] {
+        fn every_sequence_of_movements_sums_to_zero(movements in prop::collection::vec(movement(), 0..50)) {
+            for movement in &movements {
                 let entries = movement.entries();
-                proptest::prop_assert_eq!(entries.iter().map(|entry| entry.amount).sum::<i64>(), 0);
-                proptest::prop_assert!(entries.iter().all(|entry| entry.amount != 0));
+                prop_assert_eq!(entries.iter().map(|entry| entry.amount).sum::<i64>(), 0);
+                prop_assert!(entries.iter().all(|entry| entry.amount != 0));
             }
+            prop_assert_eq!(balances(&movements).values().sum::<i64>(), 0);
+        }
+
+        #[test]
+        fn what_comes_and_goes_leaves_nothing(amount in 1..=999_999_999_999_i64, taken in 1..=999_999_999_999_i64) {
+            let (amount, taken) = (amount.max(taken), amount.min(taken));
+            let reserved = Movement::Authorized { amount };
+            let captured = Movement::Captured { authorized: amount, amount: taken };
+            let voided = [reserved, Movement::Voided { amount }];
+            prop_assert!(balances(&voided).is_empty());
+            let refunded = [reserved, captured, Movement::Refunded { amount: taken }];
+            prop_assert!(balances(&refunded).is_empty());
+            let disputed = [reserved, captured, Movement::Disputed { amount: taken }];
+            let lost = [&disputed[..], &[Movement::DisputeLost { amount: taken }]].concat();
+            prop_assert!(balances(&lost).is_empty());
+            let won = [&disputed[..], &[Movement::DisputeWon { amount: taken }]].concat();
+            prop_assert_eq!(balances(&won), HashMap::from([(Account::Payer, -taken), (Account::Merchant, taken)]));
         }
     }
 }

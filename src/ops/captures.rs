@@ -10,6 +10,7 @@ use super::payments::{booking, find, find_with_charge, lock, provider_of, void};
 use super::replay::{Answer, Write};
 use super::{Announcements, reviews};
 use crate::app::App;
+use crate::crash::crash_point;
 use crate::domain::ledger::Movement;
 use crate::domain::money::Money;
 use crate::domain::payment::{Cancellation, Charge, ChargeState, LOOK_UP_AFTER, Payment, PaymentStatus, UnderWay};
@@ -18,6 +19,7 @@ use crate::domain::review::ClosedReason;
 use crate::domain::session::{Session, SessionEvent};
 use crate::error::{Error, Result};
 use crate::providers::{CHARGE_TIMEOUT, CaptureReport, Reversal};
+use crate::store::together::{ChangedCharge, Changes};
 use crate::store::{self, Connection};
 use crate::wire::Expand;
 use crate::wire::event::EventRequest;
@@ -83,10 +85,12 @@ pub async fn capture(app: &App, write: &Write, id: &str, amount: Option<i64>, ex
             let outgoing =
                 reviews::close(app, connection, (&mut session, &charge), approved, &write.cause(), now).await?;
             under_way = Some((charge.clone(), amount));
+            crash_point!("capture.written");
             Ok((render(&payment, Some(&charge), expand), outgoing))
         })
         .await?;
-    let Some((charge, amount)) = under_way else { return Ok(answer) };
+    let Some((charge, amount)) = under_way.filter(|_| !answer.replayed) else { return Ok(answer) };
+    crash_point!("capture.committed");
     repeat_capture(app, &charge, amount).await?;
     finish(app, write, &known, expand).await
 }
@@ -113,10 +117,12 @@ pub async fn cancel(app: &App, write: &Write, id: &str, reason: Option<String>, 
             let outgoing =
                 reviews::close(app, connection, (&mut session, &charge), canceled, &write.cause(), now).await?;
             under_way = Some(charge.clone());
+            crash_point!("void.written");
             Ok((render(&payment, Some(&charge), expand), outgoing))
         })
         .await?;
-    let Some(charge) = under_way else { return Ok(answer) };
+    let Some(charge) = under_way.filter(|_| !answer.replayed) else { return Ok(answer) };
+    crash_point!("void.committed");
     repeat_void(app, &charge).await?;
     finish(app, write, &known, expand).await
 }
@@ -140,6 +146,7 @@ pub(super) async fn repeat_capture(app: &App, charge: &Charge, amount: i64) -> R
         Ok(report) => report,
         Err(_) => CaptureReport::Unknown { detail: "no answer within the time for a capture".to_owned() },
     };
+    crash_point!("capture.answered");
     let settled = match report {
         CaptureReport::Captured { .. } => Settled::Captured { amount },
         CaptureReport::Refused { detail } => {
@@ -159,7 +166,9 @@ pub(super) async fn repeat_capture(app: &App, charge: &Charge, amount: i64) -> R
 /// # Errors
 /// The database's.
 pub(super) async fn repeat_void(app: &App, charge: &Charge) -> Result<()> {
-    match void(provider_of(app, charge)?.as_ref(), charge).await {
+    let answer = void(provider_of(app, charge)?.as_ref(), charge).await;
+    crash_point!("void.answered");
+    match answer {
         Reversal::Done { .. } | Reversal::NothingToReverse => settle(app, charge, Settled::Gone).await,
         Reversal::Unknown { detail } => {
             tracing::warn!(charge = %charge.id, provider = charge.provider, detail, "the outcome of a void is unknown; it will be repeated");
@@ -186,6 +195,7 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
     let request = EventRequest::default();
     let mut announcements = Announcements::new(&request, now);
     let reserved = charge.total.minor;
+    let moved;
     let mut charge = Charge { under_way: None, ..charge };
     match settled {
         Settled::Captured { amount } => {
@@ -195,7 +205,7 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
             payment.amount_received = amount;
             session.paid_at = Some(now);
             let movement = Movement::Captured { authorized: reserved, amount };
-            store::ledger::book(&mut transaction, &booking(&charge, now), movement).await?;
+            moved = movement;
             announcements.charge(&mut session, "charge.captured", &charge);
             announcements.payment(&mut session, "payment_intent.succeeded", &payment, Some(&charge));
             announcements.session(&mut session, &[SessionEvent::AsyncPaymentSucceeded]);
@@ -208,7 +218,7 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
             } else {
                 Movement::Voided { amount: reserved }
             };
-            store::ledger::book(&mut transaction, &booking(&charge, now), movement).await?;
+            moved = movement;
             announcements.charge(&mut session, "charge.refunded", &charge);
         }
         Settled::Gone => {
@@ -216,18 +226,25 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
             let reason = store::payments::cancellation_reason(&mut transaction, &payment.id).await?;
             payment.status = PaymentStatus::Canceled;
             payment.cancellation = Some(Cancellation { reason, at: now });
-            store::ledger::book(&mut transaction, &booking(&charge, now), Movement::Voided { amount: reserved })
-                .await?;
+            moved = Movement::Voided { amount: reserved };
             announcements.charge(&mut session, "charge.updated", &charge);
             announcements.payment(&mut session, "payment_intent.canceled", &payment, Some(&charge));
             announcements.session(&mut session, &[SessionEvent::AsyncPaymentFailed]);
         }
     }
-    store::sessions::save(&mut transaction, &[&session]).await?;
-    store::payments::save_payment(&mut transaction, &payment).await?;
-    store::payments::save_charge(&mut transaction, &charge, None, now).await?;
-    let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;
+    let changes = Changes {
+        session: &session,
+        started: None,
+        changed: Some((&payment, ChangedCharge { charge: &charge, look_up_at: None })),
+        booking: Some((booking(&charge, now), moved)),
+        events: &announcements.into_events(),
+        lease: &app.lease(now),
+        now,
+    };
+    let outgoing = store::together::save(&mut transaction, &changes).await?;
+    crash_point!("reserved.recorded");
     app.store.commit(transaction).await?;
+    crash_point!("reserved.committed");
     app.hand_over(outgoing);
     Ok(())
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::payments::{provider_of, settle, void};
 use super::{captures, refunds};
 use crate::app::App;
+use crate::crash::crash_point;
 use crate::domain::decline::DeclineReason;
 use crate::domain::payment::{Charge, ChargeState, GIVE_UP_AFTER, UnderWay, next_look_up};
 use crate::error::Result;
@@ -120,7 +121,10 @@ async fn close(app: &App, charge: &Charge, provider: &dyn Provider) -> Result<()
         ChargeState::RequiresAction { .. } => DeclineReason::AuthenticationRequired,
         _ => DeclineReason::ProcessingError,
     };
-    match void(provider, charge).await {
+    crash_point!("close.noted");
+    let answer = void(provider, charge).await;
+    crash_point!("close.voided");
+    match answer {
         Reversal::Done { .. } | Reversal::NothingToReverse => {
             let report = Report::Declined { reason, reference: None, facts: Facts::default() };
             settle(app, &charge.id, report).await.map(|_| ())

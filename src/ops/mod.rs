@@ -4,6 +4,7 @@
 //! provider's call between them, never inside. Locks are taken in the order session, charge, payment,
 //! outbox. What is owed to webhook endpoints is handed to the worker after the commit.
 
+pub mod audit;
 pub mod batching;
 pub mod captures;
 pub mod card_vault;

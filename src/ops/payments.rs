@@ -16,6 +16,7 @@ use super::fraud::{self, Circumstances, Gate, Prepared};
 use super::saved_cards::{self, Instrument, Presented};
 use super::{Announcements, Caller, count_ended, mails, reviews, to_the_end};
 use crate::app::App;
+use crate::crash::crash_point;
 use crate::domain::decline::DeclineReason;
 use crate::domain::fraud::Action;
 use crate::domain::id::{ChargeId, PaymentId, SessionId};
@@ -30,6 +31,7 @@ use crate::mailer;
 use crate::providers::{Authentication, CHARGE_TIMEOUT, Capture, ChargeRequest, Facts, Provider, Report, Reversal};
 use crate::store::ledger::Booking;
 use crate::store::payment_lists::Filter;
+use crate::store::together::{ChangedCharge, Changes, NewCharge};
 use crate::store::{self, Connection, Page, Transaction};
 use crate::telemetry;
 use crate::wire::event::EventRequest;
@@ -91,6 +93,7 @@ async fn pay_inside(
         Start::Known(known) => return Ok(known),
     };
     let Started { charge, mut request, provider, prepared } = *started;
+    crash_point!("pay.committed");
     match fraud::assess(app, &charge, &prepared, (provider.as_ref(), &mut request)).await {
         Ok(Gate::Open) => {}
         Ok(Gate::Shut) => {
@@ -108,6 +111,7 @@ async fn pay_inside(
         Ok(report) => report,
         Err(_) => Report::Unknown { detail: "no answer within the time for a charge".to_owned() },
     };
+    crash_point!("pay.answered");
     settle(app, &charge.id, report).await
 }
 
@@ -135,7 +139,10 @@ async fn start(
     let now = app.clock.now();
     let mut transaction = app.store.begin().await?;
     let session = lock(&mut transaction, session_id).await?;
-    if let Some(earlier) = store::payments::find_attempt(&mut transaction, session_id, &attempt_key).await? {
+    // A session without a payment has had no attempt.
+    if session.payment_id.is_some()
+        && let Some(earlier) = store::payments::find_attempt(&mut transaction, session_id, &attempt_key).await?
+    {
         return Ok(Start::Known(outcome(&earlier)));
     }
     let chosen = match saved_cards::choose(app, &mut transaction, &session, instrument, now).await? {
@@ -185,23 +192,33 @@ async fn start(
     let return_state = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     let return_state_hash: [u8; 32] = Sha256::digest(&return_state).into();
     let request = EventRequest::default();
+    let mut announcements = Announcements::new(&request, now);
+    if is_first {
+        announcements.payment(&mut session, "payment_intent.created", &payment, None);
+    }
+    let new = NewCharge {
+        charge: &charge,
+        look_up_at: now + LOOK_UP_AFTER,
+        return_state_hash: &return_state_hash,
+        keys: &prepared.keys,
+    };
+    let changes = Changes {
+        session: &session,
+        started: Some((&payment, new)),
+        changed: None,
+        booking: None,
+        events: &announcements.into_events(),
+        lease: &app.lease(now),
+        now,
+    };
     let saved = async {
-        store::payments::insert_payment(&mut transaction, &payment).await?;
-        let (look_up_at, keys) = (now + LOOK_UP_AFTER, &prepared.keys);
-        store::payments::insert_charge(&mut transaction, &charge, look_up_at, &return_state_hash, keys).await?;
         if let Some(pending) = &pending {
             store::payment_methods::save(&mut transaction, pending).await?;
         }
-        let mut announcements = Announcements::new(&request, now);
-        if is_first {
-            announcements.payment(&mut session, "payment_intent.created", &payment, None);
-        }
-        store::sessions::save(&mut transaction, &[&session]).await?;
-        store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now))
-            .await
-            .map_err(Error::from)
+        store::together::save(&mut transaction, &changes).await
     }
     .await;
+    crash_point!("pay.written");
     let committed = match saved {
         Ok(outgoing) => app.store.commit(transaction).await.map(|()| outgoing),
         Err(error) => Err(error),
@@ -289,13 +306,13 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
         Report::Reversed { reference } => {
             (ChargeState::Failed(failure(DeclineReason::ProcessingError)), Some(reference), Facts::default())
         }
-        Report::Pending { .. } => return doubt(app, &known, "the provider has not decided", now).await,
-        Report::Unknown { detail } => return doubt(app, &known, &detail, now).await,
+        Report::Pending { .. } => return doubt(app, charge_id, "the provider has not decided", now).await,
+        Report::Unknown { detail } => return doubt(app, charge_id, &detail, now).await,
     };
     let mut transaction = app.store.begin().await?;
-    let session = lock(&mut transaction, &known.session_id).await?;
-    let payment = store::payments::lock_payment(&mut transaction, &known.payment_id).await?.ok_or_else(absent)?;
+    let session = store::sessions::lock_of_charge(&mut transaction, charge_id).await?.ok_or_else(absent)?;
     let charge = store::payments::lock_charge(&mut transaction, charge_id).await?.ok_or_else(absent)?;
+    let payment = store::payments::lock_payment(&mut transaction, &charge.payment_id).await?.ok_or_else(absent)?;
     let takes_money = matches!(state, ChargeState::Succeeded | ChargeState::Authorized);
     let is_news = match (&charge.state, &state) {
         (ChargeState::RequiresAction { .. }, ChargeState::RequiresAction { .. }) => false,
@@ -321,8 +338,11 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
     };
     let provider_reference = reference.or(charge.provider_reference.clone());
     let charge = Charge { state, provider_reference, facts, assessment, ..charge };
+    crash_point!("settle.locked");
     let outgoing = record(app, &mut transaction, session, payment, &charge, now).await?;
+    crash_point!("settle.recorded");
     app.store.commit(transaction).await?;
+    crash_point!("settle.committed");
     app.hand_over(outgoing);
     let word = match charge.state {
         ChargeState::Failed(_) if is_blocked => "blocked",
@@ -347,6 +367,7 @@ async fn record(
     let mut announcements = Announcements::new(&request, now);
     let mut charge = charge.clone();
     let mut look_up_at = None;
+    let mut moved = None;
     let minor = charge.total.minor;
     match &charge.state {
         ChargeState::RequiresAction { .. } => {
@@ -377,7 +398,7 @@ async fn record(
                 payment.status = PaymentStatus::RequiresCapture;
                 Movement::Authorized { amount: minor }
             };
-            store::ledger::book(connection, &booking(&charge, now), movement).await?;
+            moved = Some(movement);
             let review = reviews::open(app, connection, &mut charge, now).await?;
             announcements.charge(&mut session, "charge.succeeded", &charge);
             let kind =
@@ -408,11 +429,18 @@ async fn record(
             }
         }
     }
-    store::sessions::save(connection, &[&session]).await?;
-    store::payments::save_payment(connection, &payment).await?;
-    store::payments::save_charge(connection, &charge, look_up_at, now).await?;
+    let changes = Changes {
+        session: &session,
+        started: None,
+        changed: Some((&payment, ChangedCharge { charge: &charge, look_up_at })),
+        booking: moved.map(|movement| (booking(&charge, now), movement)),
+        events: &announcements.into_events(),
+        lease: &app.lease(now),
+        now,
+    };
+    let outgoing = store::together::save(connection, &changes).await?;
     count_ended(&session);
-    Ok(store::outbox::append(connection, &announcements.into_events(), &app.lease(now)).await?)
+    Ok(outgoing)
 }
 
 pub(super) fn booking(charge: &Charge, now: DateTime<Utc>) -> Booking<'_> {
@@ -440,16 +468,19 @@ async fn send_receipt(
 }
 
 /// Leaves a charge in doubt, says so once, and has it looked up soon.
-async fn doubt(app: &App, known: &Charge, detail: &str, now: DateTime<Utc>) -> Result<Try> {
+async fn doubt(app: &App, charge_id: &ChargeId, detail: &str, now: DateTime<Utc>) -> Result<Try> {
+    let known = store::payments::find_charge(app.store.pool(), charge_id)
+        .await?
+        .ok_or_else(|| Error::not_found("charge", charge_id.as_str()))?;
     if !known.state.is_open() {
-        return Ok(outcome(known));
+        return Ok(outcome(&known));
     }
     tracing::warn!(charge = %known.id, provider = known.provider, detail,
         "the outcome of a charge is unknown; the provider will be asked again by its id");
     metrics::counter!(telemetry::CHARGES_TOTAL, "provider" => known.provider.clone(), "outcome" => "unknown")
         .increment(1);
     store::payments::look_up_soon(app.store.pool(), &known.id, next_look_up(now, 1)).await?;
-    Ok(outcome(known))
+    Ok(outcome(&known))
 }
 
 /// A provider took or reserved money for a charge that had been settled as not taken. That the money came and is

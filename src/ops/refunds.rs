@@ -9,6 +9,7 @@ use super::Caller;
 use super::payments::{booking, find as find_payment, lock, provider_of};
 use super::replay::{Answer, Write};
 use crate::app::App;
+use crate::crash::crash_point;
 use crate::domain::id::{ChargeId, RefundId};
 use crate::domain::ledger::Movement;
 use crate::domain::money::Money;
@@ -101,10 +102,13 @@ pub async fn create(app: &App, write: &Write, new: NewRefund) -> Result<Answer> 
             let outgoing = store::outbox::append(connection, &announcements.into_events(), &app.lease(now)).await?;
             let answer = Answer::new(&object);
             made = Some(refund);
+            crash_point!("refund.written");
             Ok((answer, outgoing))
         })
         .await?;
-    let Some(refund) = made else { return Ok(answer) };
+    // A refund that lost the race for its key was rolled back and must not reach the provider.
+    let Some(refund) = made.filter(|_| !answer.replayed) else { return Ok(answer) };
+    crash_point!("refund.committed");
     repeat(app, &refund).await?;
     let now = retrieve_row(app, &write.caller, refund.id.as_str()).await?;
     let answer = Answer::new(&wire::refund::Refund::new(&now));
@@ -127,6 +131,7 @@ pub(super) async fn repeat(app: &App, refund: &Refund) -> Result<()> {
         Ok(answer) => answer,
         Err(_) => Reversal::Unknown { detail: "no answer within the time for a refund".to_owned() },
     };
+    crash_point!("refund.answered");
     let (state, reference) = match answer {
         Reversal::Done { reference } => (RefundState::Succeeded, Some(reference)),
         Reversal::NothingToReverse => (RefundState::Failed { reason: "unknown".to_owned() }, None),
@@ -174,7 +179,9 @@ async fn settle(app: &App, known: &Refund, state: RefundState, reference: Option
     store::refunds::save(&mut transaction, &refund, now).await?;
     store::sessions::save(&mut transaction, &[&session]).await?;
     let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;
+    crash_point!("refund.recorded");
     app.store.commit(transaction).await?;
+    crash_point!("refund.settled");
     app.hand_over(outgoing);
     Ok(())
 }

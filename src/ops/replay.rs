@@ -143,7 +143,9 @@ impl Write {
     }
 
     /// Runs one transaction at most once per idempotency key. `work` gets the open transaction and
-    /// gives the answer and what is owed; it is not run when the key has an answer already.
+    /// gives the answer and what is owed; it is not run when the key has an answer already. An answer that
+    /// is `replayed` is another request's: `work` may have been run for nothing and rolled back, so that
+    /// nothing it noted on its way may be acted on.
     ///
     /// # Errors
     /// Those of `work`, and of the key.

@@ -5,6 +5,7 @@
 
 use super::sessions::save_transitions;
 use crate::app::App;
+use crate::crash::crash_point;
 use crate::error::Result;
 use crate::store;
 use crate::wire::event::EventRequest;
@@ -39,7 +40,9 @@ pub async fn expire_due(app: &App) -> Result<usize> {
     }
     let request = EventRequest::default();
     let outgoing = save_transitions(app, &mut transaction, &mut transitions, &request, now).await?;
+    crash_point!("expire.written");
     app.store.commit(transaction).await?;
+    crash_point!("expire.committed");
     app.hand_over(outgoing);
     Ok(transitions.len())
 }

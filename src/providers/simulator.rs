@@ -95,22 +95,20 @@ impl Simulator {
             let reason = DeclineReason::ProcessingError;
             return Report::Declined { reason, reference: None, facts: Facts::default() };
         }
-        let earlier = match self.ledger.find(charge_id).await {
-            Ok(earlier) => earlier,
-            Err(error) => {
-                return Report::Unknown { detail: books_unreachable(charge_id, &error) };
-            }
-        };
-        let number = match (&earlier, &request.source) {
-            (None, Source::Saved { reference }) => match self.remembered(charge_id, reference).await {
-                Ok(number) => Some(number),
-                Err(report) => return report,
+        let number = match &request.source {
+            Source::Saved { reference } => match self.ledger.find(charge_id).await {
+                Ok(Some(_)) => None,
+                Ok(None) => match self.remembered(charge_id, reference).await {
+                    Ok(number) => Some(number),
+                    Err(report) => return report,
+                },
+                Err(error) => return Report::Unknown { detail: books_unreachable(charge_id, &error) },
             },
-            _ => typed,
+            Source::Card(_) => typed,
         };
-        let entry = match (earlier, number) {
-            (Some(entry), _) => entry,
-            (None, Some(number)) => {
+        let entry = match number {
+            // What stands in the books already for this id is what counts.
+            Some(number) => {
                 let reference = new_reference("sim");
                 let mut ruling = rule(&number, request.authentication, self.acs_base_url.is_some());
                 if request.source.token().is_none() {
@@ -145,11 +143,17 @@ impl Simulator {
                     }
                 }
             }
-            // Another call may have taken the same card a moment ago and be charging it now.
-            (None, None) => {
-                let detail = "the card is not in the vault any more; this call charged nothing";
-                return Report::Unknown { detail: detail.to_owned() };
-            }
+            None => match self.ledger.find(charge_id).await {
+                Ok(Some(entry)) => entry,
+                // Another call may have taken the same card a moment ago and be charging it now.
+                Ok(None) => {
+                    let detail = "the card is not in the vault any more; this call charged nothing";
+                    return Report::Unknown { detail: detail.to_owned() };
+                }
+                Err(error) => {
+                    return Report::Unknown { detail: books_unreachable(charge_id, &error) };
+                }
+            },
         };
         if !entry.is_for(request.money) {
             tracing::error!(charge = charge_id, "a charge id was used again for other money");

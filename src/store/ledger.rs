@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::Connection;
+use super::together::Statement;
 use crate::domain::id::MerchantId;
 use crate::domain::ledger::Movement;
 use crate::domain::money::Currency;
@@ -28,20 +29,33 @@ pub struct Booking<'a> {
 /// # Errors
 /// When the database does not answer, or the movement was booked before.
 pub async fn book(connection: &mut Connection, booking: &Booking<'_>, movement: Movement) -> Result<()> {
-    let entries = movement.entries();
-    sqlx::query(
-        "insert into ledger_entry (merchant_id, livemode, movement, object_id, account, currency, amount, created_at)
-         select $1, $2, $3, $4, e.account, $5, e.amount, $6 from unnest($7::text[], $8::int8[]) as e (account, amount)",
-    )
-    .bind(booking.merchant_id.as_str())
-    .bind(booking.livemode)
-    .bind(movement.as_str())
-    .bind(booking.object_id)
-    .bind(booking.currency.code())
-    .bind(booking.at)
-    .bind(entries.iter().map(|entry| entry.account.as_str()).collect::<Vec<_>>())
-    .bind(entries.iter().map(|entry| entry.amount).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
+    let mut statement = Statement::default();
+    push_book(&mut statement, booking, movement);
+    statement.build().execute(connection).await?;
     Ok(())
+}
+
+/// The statement of [`book`].
+pub(super) fn push_book(statement: &mut Statement, booking: &Booking<'_>, movement: Movement) {
+    let entries = movement.entries();
+    statement.push(
+        "insert into ledger_entry (merchant_id, livemode, movement, object_id, account, currency, amount, created_at)
+         select ",
+    );
+    let mut values = statement.separated(", ");
+    values
+        .push_bind(booking.merchant_id.as_str())
+        .push_bind(booking.livemode)
+        .push_bind(movement.as_str())
+        .push_bind(booking.object_id)
+        .push("e.account")
+        .push_bind(booking.currency.code())
+        .push("e.amount")
+        .push_bind(booking.at);
+    statement
+        .push(" from unnest(")
+        .push_bind(entries.iter().map(|entry| entry.account.as_str()).collect::<Vec<_>>())
+        .push("::text[], ")
+        .push_bind(entries.iter().map(|entry| entry.amount).collect::<Vec<_>>())
+        .push("::int8[]) as e (account, amount)");
 }

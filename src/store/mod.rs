@@ -5,6 +5,7 @@
 //! express is an internal error, never a default. Every merchant-facing query names the merchant.
 
 pub mod allow_lists;
+pub mod audit;
 pub mod codec;
 pub mod customers;
 pub mod delivery_queue;
@@ -23,10 +24,12 @@ pub mod partitions;
 pub mod payer_returns;
 pub mod payment_lists;
 pub mod payment_methods;
+mod payment_writes;
 pub mod payments;
 pub mod refunds;
 pub mod reviews;
 pub mod sessions;
+pub mod together;
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres, Row as _};
+use sqlx::{Arguments as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 /// How long a lease lasts, in seconds. It outlives a whole attempt (15 s) by as much again, which is
@@ -100,7 +99,7 @@ macro_rules! subscribed {
 }
 pub(crate) use subscribed;
 
-/// Two CTEs that read the parameters which [`bind_events`] binds, `$1` to `$12`: `given_event`, one row
+/// Two CTEs that read the parameters which [`event_arguments`] gives, `$1` to `$12`: `given_event`, one row
 /// for each event with its `ordinal` from 1, and `lease`. Further parameters start at `$13`.
 macro_rules! outbox_parameters {
     () => {
@@ -153,28 +152,31 @@ macro_rules! outbox_ctes {
 }
 pub(crate) use outbox_ctes;
 
-/// Binds `$1` to `$12` as `outbox_parameters` reads them. It must come before other parameters.
-pub fn bind_events<'q>(
-    query: Query<'q, Postgres, PgArguments>,
-    events: &[NewEvent],
-    lease: &Lease,
-) -> Query<'q, Postgres, PgArguments> {
+/// The arguments `$1` to `$12` as `outbox_parameters` reads them. Others come behind them.
+///
+/// # Errors
+/// Never for what events hold: a text or a time that cannot be encoded.
+pub fn event_arguments(events: &[NewEvent], lease: &Lease) -> Result<PgArguments, sqlx::Error> {
     fn column<'e, T>(events: &'e [NewEvent], field: impl Fn(&'e NewEvent) -> T) -> Vec<T> {
         events.iter().map(field).collect()
     }
-    query
-        .bind(column(events, |event| event.id.as_str()))
-        .bind(column(events, |event| event.created_at))
-        .bind(column(events, |event| event.merchant_id.as_str()))
-        .bind(column(events, |event| event.livemode))
-        .bind(column(events, |event| event.kind.as_str()))
-        .bind(column(events, |event| event.object_id.as_str()))
-        .bind(column(events, |event| event.session_id.as_deref()))
-        .bind(column(events, |event| event.session_sequence))
-        .bind(column(events, |event| event.body_head.as_str()))
-        .bind(column(events, |event| event.body_tail.as_str()))
-        .bind(lease.token)
-        .bind(lease.due_at)
+    let mut arguments = PgArguments::default();
+    let mut add_all = || {
+        arguments.add(column(events, |event| event.id.as_str()))?;
+        arguments.add(column(events, |event| event.created_at))?;
+        arguments.add(column(events, |event| event.merchant_id.as_str()))?;
+        arguments.add(column(events, |event| event.livemode))?;
+        arguments.add(column(events, |event| event.kind.as_str()))?;
+        arguments.add(column(events, |event| event.object_id.as_str()))?;
+        arguments.add(column(events, |event| event.session_id.as_deref()))?;
+        arguments.add(column(events, |event| event.session_sequence))?;
+        arguments.add(column(events, |event| event.body_head.as_str()))?;
+        arguments.add(column(events, |event| event.body_tail.as_str()))?;
+        arguments.add(lease.token)?;
+        arguments.add(lease.due_at)
+    };
+    add_all().map_err(sqlx::Error::Encode)?;
+    Ok(arguments)
 }
 
 /// The deliveries that follow from a statement's answer: for each stored event its ordinal, from 1,
@@ -225,7 +227,7 @@ pub async fn append(
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = bind_events(sqlx::query(SQL), events, lease).fetch_all(connection).await?;
+    let rows = sqlx::query_with(SQL, event_arguments(events, lease)?).fetch_all(connection).await?;
     let addressed =
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<Vec<_>, sqlx::Error>>()?;
     Ok(outgoing(events, lease, addressed))

@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, PgPool, Row as _};
 
-use super::codec::{facts_from_row, facts_to_json, metadata_from_row, metadata_to_json};
-use super::fraud::{Keys, assessment_from_row, assessment_to_json};
+use super::codec::{facts_from_row, metadata_from_row};
+use super::fraud::assessment_from_row;
+pub use super::payment_writes::{insert_charge, insert_payment, save_charge, save_payment};
 use super::{Connection, inconsistent};
 use crate::domain::card::{CardBrand, CardFunding, CardSummary};
 use crate::domain::id::{ChargeId, CustomerId, MerchantId, PaymentId, PaymentMethodId, SessionId};
@@ -138,64 +139,6 @@ pub(super) fn to_charge(row: &PgRow) -> Result<Charge> {
     })
 }
 
-/// Writes a session's payment; the first charge makes it, later ones find it and set it in motion.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn insert_payment(connection: &mut Connection, payment: &Payment) -> Result<()> {
-    sqlx::query(
-        "insert into payment (id, merchant_id, livemode, session_id, amount, currency, status, capture_method,
-             description, receipt_email, statement_descriptor, statement_descriptor_suffix, metadata, created_at,
-             customer_id, setup_future_usage)
-         values ($1, $2, $3, $4, $5, $6, 'processing', $7, $8, $9, $10, $11, $12, $13, $14, $15)
-         on conflict (session_id) do update set status = 'processing'",
-    )
-    .bind(payment.id.as_str())
-    .bind(payment.merchant_id.as_str())
-    .bind(payment.livemode)
-    .bind(payment.session_id.as_str())
-    .bind(payment.total.minor)
-    .bind(payment.total.currency.code())
-    .bind(payment.capture_method.as_str())
-    .bind(&payment.description)
-    .bind(&payment.receipt_email)
-    .bind(&payment.statement_descriptor)
-    .bind(&payment.statement_descriptor_suffix)
-    .bind(metadata_to_json(&payment.metadata))
-    .bind(payment.created_at)
-    .bind(payment.customer_id.as_ref().map(CustomerId::as_str))
-    .bind(payment.setup_future_usage.map(FutureUsage::as_str))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Writes back what can change of a payment. The caller holds its session's lock.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn save_payment(connection: &mut Connection, payment: &Payment) -> Result<()> {
-    let capturable = if payment.status == PaymentStatus::RequiresCapture { payment.total.minor } else { 0 };
-    sqlx::query(
-        "update payment set status = $2, amount_received = $3, amount_capturable = $4, cancellation_reason = $5,
-             canceled_at = $6, metadata = $7, description = $8, receipt_email = $9, customer_id = $10
-         where id = $1",
-    )
-    .bind(payment.id.as_str())
-    .bind(payment.status.as_str())
-    .bind(payment.amount_received)
-    .bind(capturable)
-    .bind(payment.cancellation.as_ref().and_then(|cancellation| cancellation.reason.as_deref()))
-    .bind(payment.cancellation.as_ref().map(|cancellation| cancellation.at))
-    .bind(metadata_to_json(&payment.metadata))
-    .bind(&payment.description)
-    .bind(&payment.receipt_email)
-    .bind(payment.customer_id.as_ref().map(CustomerId::as_str))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// Notes why a payment is being given up, before the provider has been asked to let its money go.
 ///
 /// # Errors
@@ -234,56 +177,6 @@ pub async fn lock_unpaid(connection: &mut Connection, sessions: &[&str]) -> Resu
     .fetch_all(connection)
     .await?;
     rows.iter().map(to_payment).collect()
-}
-
-/// Writes a charge that is about to be tried.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn insert_charge(
-    connection: &mut Connection,
-    charge: &Charge,
-    look_up_at: DateTime<Utc>,
-    return_state_hash: &[u8; 32],
-    keys: &Keys,
-) -> Result<()> {
-    sqlx::query(
-        "insert into charge (id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, amount,
-             currency, state, payment_method, card_brand, card_last4, card_exp_month, card_exp_year, card_funding,
-             card_country, card_fingerprint, created_at, look_up_at, return_state_hash, customer_id, keeps_card,
-             card_key, email_key, network_key, merchant_key)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-             $21, $22, $23, $24, $25, $26)",
-    )
-    .bind(charge.id.as_str())
-    .bind(charge.merchant_id.as_str())
-    .bind(charge.livemode)
-    .bind(charge.payment_id.as_str())
-    .bind(charge.session_id.as_str())
-    .bind(&charge.attempt_key)
-    .bind(&charge.provider)
-    .bind(charge.total.minor)
-    .bind(charge.total.currency.code())
-    .bind(charge.payment_method.as_str())
-    .bind(charge.card.brand.code())
-    .bind(&charge.card.last4)
-    .bind(i16::from(charge.card.exp_month))
-    .bind(i16::try_from(charge.card.exp_year).unwrap_or(i16::MAX))
-    .bind(charge.card.funding.map(CardFunding::code))
-    .bind(&charge.card.country)
-    .bind(&charge.card.fingerprint)
-    .bind(charge.created_at)
-    .bind(look_up_at)
-    .bind(return_state_hash.as_slice())
-    .bind(charge.customer_id.as_ref().map(CustomerId::as_str))
-    .bind(charge.keeps_card)
-    .bind(keys.card.as_ref().map(|key| key.as_slice()))
-    .bind(keys.email.as_ref().map(|key| key.as_slice()))
-    .bind(keys.network.as_ref().map(|key| key.as_slice()))
-    .bind(keys.merchant.as_ref().map(|key| key.as_slice()))
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// A charge by id.
@@ -428,63 +321,6 @@ pub async fn find_by_return_state(pool: &PgPool, hash: &[u8; 32]) -> Result<Opti
         .fetch_optional(pool)
         .await?;
     row.as_ref().map(to_charge).transpose()
-}
-
-/// Writes back what can change of a charge. `look_up_at` is when the sweep looks at it next, and is
-/// needed as long as it can change by itself. The caller holds the locks.
-///
-/// # Errors
-/// When the database does not answer, or a second charge of the session would be alive.
-pub async fn save_charge(
-    connection: &mut Connection,
-    charge: &Charge,
-    look_up_at: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    let failure = match &charge.state {
-        ChargeState::Failed(failure) => Some(failure),
-        _ => None,
-    };
-    let action_url = match &charge.state {
-        ChargeState::RequiresAction { url } => Some(url.as_str()),
-        _ => None,
-    };
-    sqlx::query(
-        "update charge set state = $2, provider_reference = $3, failure_code = $4, decline_code = $5,
-             failure_message = $6, payer_message = $7, settled_at = case when $8 then null else coalesce(settled_at, $9) end,
-             look_up_at = $10, amount_captured = $11, amount_refunded = $12, under_way = $13,
-             capture_amount = $14, action_url = $15, checks = $16, customer_id = $17, payment_method = $18,
-             outcome = $19
-         where id = $1",
-    )
-    .bind(charge.id.as_str())
-    .bind(charge.state.as_str())
-    .bind(&charge.provider_reference)
-    .bind(failure.map(|failure| failure.code.as_str()))
-    .bind(failure.and_then(|failure| failure.decline_code.as_deref()))
-    .bind(failure.map(|failure| failure.message.as_str()))
-    .bind(failure.map(|failure| failure.payer_message.as_str()))
-    .bind(charge.state.is_open())
-    .bind(now)
-    .bind(look_up_at)
-    .bind(charge.amount_captured)
-    .bind(charge.amount_refunded)
-    .bind(charge.under_way.map(|under_way| match under_way {
-        UnderWay::Capture { .. } => "capture",
-        UnderWay::Void => "void",
-    }))
-    .bind(charge.under_way.and_then(|under_way| match under_way {
-        UnderWay::Capture { amount } => Some(amount),
-        UnderWay::Void => None,
-    }))
-    .bind(action_url)
-    .bind(facts_to_json(&charge.facts))
-    .bind(charge.customer_id.as_ref().map(CustomerId::as_str))
-    .bind(charge.payment_method.as_str())
-    .bind(assessment_to_json(charge.assessment.as_ref()))
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// Takes charges in doubt whose look-up is due: sets the next one and gives them to the caller, who

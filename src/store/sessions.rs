@@ -13,8 +13,9 @@ use super::codec::{
 };
 use super::idempotency::NewReply;
 use super::outbox::{self, Lease, NewEvent, Outgoing};
+use super::together::Statement;
 use super::{Connection, Failure, inconsistent};
-use crate::domain::id::{CustomerId, MerchantId, PaymentId, SessionId};
+use crate::domain::id::{ChargeId, CustomerId, MerchantId, PaymentId, SessionId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::redirect::WayBack;
 use crate::domain::session::{Payer, Session, State, StateName, WaysBack};
@@ -168,7 +169,7 @@ pub async fn create(
     let way = |pick: fn(&WaysBack) -> &Option<WayBack>| -> Vec<Option<String>> {
         sessions.iter().map(|session| pick(&session.ways_back).as_ref().map(|way| way.as_str().to_owned())).collect()
     };
-    let rows = outbox::bind_events(sqlx::query(SQL), &events, lease)
+    let rows = sqlx::query_with(SQL, outbox::event_arguments(&events, lease)?)
         .bind(column(&sessions, |session| session.id.to_string()))
         .bind(column(&sessions, |session| session.merchant_id.to_string()))
         .bind(column(&sessions, |session| session.livemode))
@@ -281,6 +282,22 @@ pub async fn lock(connection: &mut Connection, id: &SessionId) -> Result<Option<
     row.as_ref().map(to_session).transpose()
 }
 
+/// Locks the session that a charge pays for the rest of the transaction.
+///
+/// # Errors
+/// When the database does not answer, the lock is not to be had, or the row is inconsistent.
+pub async fn lock_of_charge(connection: &mut Connection, charge: &ChargeId) -> Result<Option<Session>> {
+    let row = sqlx::query(concat!(
+        "select ",
+        columns!(),
+        " from checkout_session where id = (select session_id from charge where id = $1) for update"
+    ))
+    .bind(charge.as_str())
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(to_session).transpose()
+}
+
 /// Locks sessions whose deadline has passed, skipping those that somebody else holds.
 ///
 /// # Errors
@@ -332,46 +349,65 @@ pub async fn save_deadline(connection: &mut Connection, id: &SessionId, deadline
 /// # Errors
 /// When the database does not answer, or a row is not there.
 pub async fn save(connection: &mut Connection, sessions: &[&Session]) -> Result<()> {
+    let mut statement = Statement::default();
+    push_save(&mut statement, sessions);
+    let done = statement.build().execute(connection).await?;
+    if done.rows_affected() != sessions.len() as u64 {
+        return Err(inconsistent("checkout_session", "?", "a locked session was not there to be saved"));
+    }
+    Ok(())
+}
+
+/// The statement of [`save`].
+pub(super) fn push_save(statement: &mut Statement, sessions: &[&Session]) {
     let each = |field: fn(&Session) -> Option<String>| -> Vec<Option<String>> {
         sessions.iter().map(|session| field(session)).collect()
     };
     let time = |field: fn(&Session) -> Option<DateTime<Utc>>| -> Vec<Option<DateTime<Utc>>> {
         sessions.iter().map(|session| field(session)).collect()
     };
-    let done = sqlx::query(
-        "update checkout_session s set state = g.state, payer_email = g.payer_email, payer_name = g.payer_name,
-             metadata = g.metadata, payment_id = g.payment_id, tries = g.tries, event_count = g.event_count,
-             opened_at = g.opened_at, completed_at = g.completed_at, ended_at = g.ended_at, paid_at = g.paid_at,
-             customer_id = g.customer_id
-         from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::int2[],
-                     $8::int4[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[],
-                     $13::text[])
-             as g (id, state, payer_email, payer_name, metadata, payment_id, tries, event_count, opened_at,
-                   completed_at, ended_at, paid_at, customer_id)
-         where s.id = g.id",
-    )
-    .bind(sessions.iter().map(|session| session.id.as_str()).collect::<Vec<_>>())
-    .bind(sessions.iter().map(|session| session.state.name().as_str()).collect::<Vec<_>>())
-    .bind(each(|session| session.payer.as_ref().map(|payer| payer.email.clone())))
-    .bind(each(|session| session.payer.as_ref().map(|payer| payer.name.clone())))
-    .bind(sessions.iter().map(|session| metadata_to_json(&session.metadata)).collect::<Vec<_>>())
-    .bind(each(|session| session.payment_id.as_ref().map(ToString::to_string)))
-    .bind(sessions.iter().map(|session| i16::from(session.tries)).collect::<Vec<_>>())
-    .bind(sessions.iter().map(|session| session.event_count).collect::<Vec<_>>())
-    .bind(time(|session| session.opened_at))
-    .bind(time(|session| match session.state {
-        State::Completed(at) => Some(at),
-        _ => None,
-    }))
-    .bind(time(|session| session.state.ended_at()))
-    .bind(time(|session| session.paid_at))
-    .bind(each(|session| session.customer_id.as_ref().map(ToString::to_string)))
-    .execute(connection)
-    .await?;
-    if done.rows_affected() != sessions.len() as u64 {
-        return Err(inconsistent("checkout_session", "?", "a locked session was not there to be saved"));
-    }
-    Ok(())
+    statement
+        .push(
+            "update checkout_session s set state = g.state, payer_email = g.payer_email, payer_name = g.payer_name,
+                 metadata = g.metadata, payment_id = g.payment_id, tries = g.tries, event_count = g.event_count,
+                 opened_at = g.opened_at, completed_at = g.completed_at, ended_at = g.ended_at, paid_at = g.paid_at,
+                 customer_id = g.customer_id
+             from unnest(",
+        )
+        .push_bind(sessions.iter().map(|session| session.id.as_str()).collect::<Vec<_>>())
+        .push("::text[], ")
+        .push_bind(sessions.iter().map(|session| session.state.name().as_str()).collect::<Vec<_>>())
+        .push("::text[], ")
+        .push_bind(each(|session| session.payer.as_ref().map(|payer| payer.email.clone())))
+        .push("::text[], ")
+        .push_bind(each(|session| session.payer.as_ref().map(|payer| payer.name.clone())))
+        .push("::text[], ")
+        .push_bind(sessions.iter().map(|session| metadata_to_json(&session.metadata)).collect::<Vec<_>>())
+        .push("::jsonb[], ")
+        .push_bind(each(|session| session.payment_id.as_ref().map(ToString::to_string)))
+        .push("::text[], ")
+        .push_bind(sessions.iter().map(|session| i16::from(session.tries)).collect::<Vec<_>>())
+        .push("::int2[], ")
+        .push_bind(sessions.iter().map(|session| session.event_count).collect::<Vec<_>>())
+        .push("::int4[], ")
+        .push_bind(time(|session| session.opened_at))
+        .push("::timestamptz[], ")
+        .push_bind(time(|session| match session.state {
+            State::Completed(at) => Some(at),
+            _ => None,
+        }))
+        .push("::timestamptz[], ")
+        .push_bind(time(|session| session.state.ended_at()))
+        .push("::timestamptz[], ")
+        .push_bind(time(|session| session.paid_at))
+        .push("::timestamptz[], ")
+        .push_bind(each(|session| session.customer_id.as_ref().map(ToString::to_string)))
+        .push(
+            "::text[])
+                 as g (id, state, payer_email, payer_name, metadata, payment_id, tries, event_count, opened_at,
+                       completed_at, ended_at, paid_at, customer_id)
+             where s.id = g.id",
+        );
 }
 
 /// What a list of sessions may be narrowed to.

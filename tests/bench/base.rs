@@ -76,7 +76,8 @@ impl Script {
         Self::write(folder, &format!("select-{}.sql", columns.len()), &text, Vec::new())
     }
 
-    fn write(folder: &Path, name: &str, text: &str, variables: Vec<(String, String)>) -> Self {
+    /// A script of its own.
+    pub fn write(folder: &Path, name: &str, text: &str, variables: Vec<(String, String)>) -> Self {
         let file = folder.join(name);
         std::fs::write(&file, text).expect("the temporary folder takes files");
         Self { file, variables }

@@ -17,7 +17,8 @@ const SESSIONS_MAX: u32 = 300;
 pub const DATABASE: &str = "bench";
 
 /// What one run leaves behind that the next must not find.
-const TABLES_OF_A_RUN: &str = "checkout_session, event, idempotency_key, delivery, delivery_attempt, payment, charge";
+const TABLES_OF_A_RUN: &str = "checkout_session, event, idempotency_key, delivery, delivery_attempt, payment, charge,
+     refund, ledger_entry, simulator.charge";
 
 /// The embedded server with the benchmark's database.
 pub struct Database {
@@ -129,6 +130,24 @@ impl Database {
         let columns = self.pairs(&sql).await;
         assert!(!columns.is_empty(), "{table} has a row to copy");
         columns
+    }
+
+    /// Like [`Self::sample`], of every row in the order of a column.
+    pub async fn samples(&self, table: &str, order: &str) -> Vec<Vec<(String, String)>> {
+        let mut rows = Vec::new();
+        for place in 0..self.count(table).await {
+            rows.push(self.sample(&format!("(select * from {table} order by {order} offset {place}) o")).await);
+        }
+        assert!(!rows.is_empty(), "{table} has rows to copy");
+        rows
+    }
+
+    /// The columns of a table with their types.
+    pub async fn types(&self, table: &str) -> Vec<(String, String)> {
+        let sql = format!(
+            "select attname::text, format_type(atttypid, null) from pg_attribute where attrelid = '{table}'::regclass and attnum > 0"
+        );
+        self.pairs(&sql).await
     }
 
     /// Fills the session table with `count` copies of a sample, opened already, with ids from 1 on.

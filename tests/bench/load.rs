@@ -26,6 +26,37 @@ pub const FORM: &str = "mode=payment\
     &metadata[order]=1047\
     &metadata[channel]=web";
 
+/// What a payer types, behind the token of the form.
+pub const FORM_FIELDS: &str = "attempt_key=0123456789abcdef0123456789abcdef&email=ada%40example.com\
+    &card_name=Ada+Lovelace&card_number=4242+4242+4242+4242&card_expiry=12+%2F+49&card_cvc=123";
+
+const CONFIRM: &str = r#"
+local counter, thread_number = 0, 0
+function setup(thread)
+  thread:set("thread_number", counter)
+  counter = counter + 1
+end
+local requests, at = {}, 0
+function init(arguments)
+  local headers = {}
+  headers["Content-Type"] = "application/x-www-form-urlencoded"
+  headers["Sec-Fetch-Site"] = "same-origin"
+  headers["Cookie"] = "cs=" .. arguments[2]
+  local line_number = 0
+  for line in io.lines(arguments[1]) do
+    if line_number % THREADS == thread_number then
+      local path, token = line:match("^(%S+) (%S+)$")
+      requests[#requests + 1] = wrk.format("POST", path, headers, "csrf_token=" .. token .. "&" .. arguments[3])
+    end
+    line_number = line_number + 1
+  end
+end
+function request()
+  at = at + 1
+  return requests[at] or wrk.format("GET", "/there-are-too-few-sessions")
+end
+"#;
+
 const CREATE: &str = r#"
 local counter, thread_number = 0, 0
 function setup(thread)
@@ -88,6 +119,7 @@ pub struct Answers {
 pub struct Wrk {
     create: PathBuf,
     page: PathBuf,
+    confirm: PathBuf,
 }
 
 impl Wrk {
@@ -98,12 +130,22 @@ impl Wrk {
             std::fs::write(&file, format!("{text}{DONE}")).expect("the temporary folder takes files");
             file
         };
-        Self { create: write("create.lua", CREATE), page: write("page.lua", PAGE) }
+        let confirm = CONFIRM.replace("THREADS", &THREADS.to_string());
+        Self {
+            create: write("create.lua", CREATE),
+            page: write("page.lua", PAGE),
+            confirm: write("confirm.lua", &confirm),
+        }
     }
 
     /// Makes sessions; `run` makes the idempotency keys of this run its own.
     pub fn create(&self, address: &str, clients: u32, seconds: u64, key: &str, run: &str) -> Answers {
         wrk(&self.create, address, clients, seconds, &[key, FORM, run])
+    }
+
+    /// Pays sessions, each once; paths and tokens of their forms stand in a file.
+    pub fn confirm(&self, address: &str, clients: u32, seconds: u64, forms: &Path, browser: &str) -> Answers {
+        wrk(&self.confirm, address, clients, seconds, &[&forms.to_string_lossy(), browser, FORM_FIELDS])
     }
 
     /// Gets pages at random, whose paths stand in a file.

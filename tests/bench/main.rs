@@ -8,6 +8,7 @@
 #![allow(clippy::float_arithmetic, reason = "rates and ratios, never money")]
 
 mod base;
+mod confirm;
 mod database;
 mod load;
 mod measure;
@@ -33,7 +34,7 @@ pub struct Options {
     /// Deliveries to drain.
     #[arg(long, default_value_t = 30_000)]
     pub deliveries: i64,
-    /// Only these of: create, page, deliver, latency.
+    /// Only these of: create, page, confirm, deliver, latency.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
     /// Environment of the gateway besides its own, as NAME=VALUE.
@@ -74,6 +75,9 @@ fn main() {
     }
     if options.wants("page") {
         bench.page();
+    }
+    if options.wants("confirm") {
+        bench.confirm();
     }
     if options.wants("deliver") {
         bench.deliver();

@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::Options;
 use crate::base::{Samples, Script, pgbench};
+use crate::confirm::Paid;
 use crate::database::{Database, ID_DIGITS, SESSION_PREFIX};
 use crate::load::{Answers, FORM, Wrk};
 use crate::process::{
@@ -63,15 +64,16 @@ pub struct Bench {
     pub options: Options,
     /// The database.
     pub database: Database,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     wrk: Wrk,
-    folder: tempfile::TempDir,
-    secret_key: String,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) secret_key: String,
     key: String,
     caller: Caller,
     sink: Role,
     endpoints: Vec<String>,
-    samples: Samples,
+    pub(crate) samples: Samples,
+    pub(crate) paid: std::rc::Rc<Paid>,
     memory_idle_kb: u64,
     memory_load_kb: u64,
     memory_highest_kb: u64,
@@ -144,7 +146,7 @@ async fn post_session(client: &reqwest::Client, address: &str, key: &str, idempo
 
 fn http_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().expect("an HTTP client")
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("an HTTP client")
 }
 
 impl Bench {
@@ -164,15 +166,20 @@ impl Bench {
             (key, caller, endpoint_id)
         });
         let gateway = Role::start(&["--gateway"], &environment);
-        let samples = runtime.block_on(async {
+        let (samples, paid) = runtime.block_on(async {
             let key_of_sample = format!("{:036}", 0);
-            post_session(&http_client(), &gateway.address, &key, &key_of_sample).await;
-            Samples {
+            let client = http_client();
+            let session = post_session(&client, &gateway.address, &key, &key_of_sample).await;
+            let samples = Samples {
                 session: database.sample("checkout_session").await,
                 event: database.sample("event").await,
                 reply: database.sample("idempotency_key").await,
                 delivery: database.sample("delivery").await,
-            }
+            };
+            let session: serde_json::Value = serde_json::from_str(&session).expect("JSON");
+            let keyring = Keyring::new(&[SecretString::from(secret_key.clone())]).expect("a key ring");
+            Self::pay_sample(&client, &gateway.address, &keyring, session["id"].as_str().expect("an id")).await;
+            (samples, Paid::read(&database).await)
         });
         gateway.stop();
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -191,6 +198,7 @@ impl Bench {
             caller,
             sink,
             samples,
+            paid: std::rc::Rc::new(paid),
         }
     }
 
@@ -214,7 +222,7 @@ impl Bench {
         gateway.stop();
     }
 
-    fn run_base(&self, script: &Script) -> Run {
+    pub(crate) fn run_base(&self, script: &Script) -> Run {
         let (postgres, client) = (cpu_micros_with_children(self.database.process()), cpu_micros_of_ended_children());
         let rate = pgbench(&self.database, script, self.options.clients, self.options.seconds);
         let operations = rate * self.options.seconds as f64;
@@ -223,7 +231,7 @@ impl Bench {
         Run { rate, p50_ms: 0.0, p99_ms: 0.0, postgres_us, gateway_us: 0.0, client_us, load: load_average() }
     }
 
-    fn run_gateway(&mut self, worker: bool, work: impl Fn(&Wrk, &str, u64, &str) -> Answers) -> Run {
+    pub(crate) fn run_gateway(&mut self, worker: bool, work: impl Fn(&Wrk, &str, u64, &str) -> Answers) -> Run {
         let gateway = self.gateway(worker);
         work(&self.wrk, &gateway.address, WARM_UP_SECONDS, "warm");
         let watch = MemoryWatch::start(gateway.id());
@@ -245,7 +253,11 @@ impl Bench {
     }
 
     /// Lets contestants take turns.
-    fn compare(&mut self, names: &[&str], mut contestant: impl FnMut(&mut Self, usize) -> Run) -> Vec<Vec<Run>> {
+    pub(crate) fn compare(
+        &mut self,
+        names: &[&str],
+        mut contestant: impl FnMut(&mut Self, usize) -> Run,
+    ) -> Vec<Vec<Run>> {
         let mut runs: Vec<Vec<Run>> = names.iter().map(|_| Vec::new()).collect();
         for round in 0..self.options.rounds {
             let mut order: Vec<usize> = (0..names.len()).collect();

@@ -1,5 +1,6 @@
 //! Money that is reserved first: taken later, in whole or in part, or let go.
 
+use checkstand::providers::simulator_faults::{Fault, Times};
 use serde_json::Value;
 
 use crate::payer::GOOD_CARD;
@@ -66,6 +67,24 @@ async fn reserved_money_is_let_go_and_cannot_be_taken_any_more() {
     receiver.wait_for("payment_intent.canceled").await;
     assert_eq!((world.count(BOOKS).await, world.count(EARNED).await), (0, 0));
     assert_eq!(world.count("select count(*) from simulator.charge where state = 'void'").await, 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_reason_for_letting_go_outlives_a_change_of_the_notes() {
+    let world = World::start().await;
+    let merchant = world.merchant().await;
+    let session = merchant.session_with(&[MANUAL]).await;
+    world.payer().pay(&session, GOOD_CARD).await;
+    let path = intent(&merchant.read(&session).await);
+    world.replicas[0].simulator.set(Fault::RefuseReversal, Times::Always);
+    merchant.post(&format!("{path}/cancel"), &[("cancellation_reason", "fraudulent")]).await.ok();
+    merchant.post(&path, &[("metadata[case]", "7")]).await.ok();
+    world.replicas[0].simulator.calm();
+    world.advance(chrono::Duration::seconds(70));
+    world.count_becomes("select count(*) from payment where status = 'canceled'", 1).await;
+    assert_eq!(merchant.get(&path).await.ok()["cancellation_reason"], "fraudulent");
+    world.books_are_right().await;
     world.end().await;
 }
 

@@ -306,6 +306,36 @@ async fn money_that_is_reported_for_a_charge_settled_otherwise_is_given_back() {
 }
 
 #[tokio::test]
+async fn money_that_must_go_back_is_asked_back_until_it_has_gone() {
+    let mut story = Story::begin().await;
+    story.strike(Fault::FailAfter, Times::Next(1));
+    story.strike(Fault::RefuseLookUp, Times::Always);
+    story.pay_into_doubt().await;
+    let id = story.session["id"].as_str().expect("an id");
+    let charge = ChargeId::from_stored(story.world.text("select id from charge where session_id = $1", id).await);
+    let no = Report::Declined {
+        reason: checkstand::domain::decline::DeclineReason::GenericDecline,
+        reference: None,
+        facts: Facts::default(),
+    };
+    payments::settle(story.world.app(), &charge, no).await.expect("is heard");
+    // First no, then yes, and then the company cannot be reached.
+    story.strike(Fault::RefuseReversal, Times::Always);
+    let yes = Report::Succeeded { reference: "sim_late".to_owned(), facts: Facts::default() };
+    payments::settle(story.world.app(), &charge, yes).await.expect("is heard");
+    assert_eq!(story.world.count(CAPTURED).await, 1, "it cannot be given back yet");
+    story.world.replicas[0].simulator.calm();
+    story.world.advance(SOON);
+    story.world.count_becomes("select count(*) from simulator.charge where state = 'void'", 1).await;
+    story.receiver.wait_for("charge.updated").await;
+    story.world.books_are_right().await;
+    let page = story.payer.open(&story.session).await;
+    let form = Payer::fill(&page, GOOD_CARD);
+    story.payer.submit(&page, &form).await.says("Payment complete");
+    story.ends_paid_once().await;
+}
+
+#[tokio::test]
 async fn a_company_that_answers_slowly_keeps_no_session_open_and_no_gateway_running() {
     let world = World::start().await;
     let merchant = world.merchant().await;

@@ -11,7 +11,7 @@ const MAY_NAME: &[(&str, &str)] = &[
     // Decides, and knows nothing of the world.
     ("domain", ""),
     // What all stand on.
-    ("clock", ""), ("headers", ""), ("smtp", ""), ("telemetry", ""),
+    ("clock", ""), ("crash", ""), ("headers", ""), ("smtp", ""), ("telemetry", ""),
     ("error", "domain"), ("i18n", "domain"), ("keyring", "domain"), ("server", "telemetry"),
     // Speak, remember, ask those who move money. A mail is a row and reads in the payer's language.
     ("wire", "domain"), ("vault", "domain"), ("providers", "domain headers i18n vault"), ("store", "domain error"),
@@ -20,7 +20,7 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("queue", "domain error store"),
     ("app", "domain clock keyring providers queue store vault"),
     // Does.
-    ("ops", "domain queue clock error i18n keyring telemetry wire vault providers store mailer app"),
+    ("ops", "domain queue clock crash error i18n keyring telemetry wire vault providers store mailer app"),
     // Doors: card numbers come in by the payer's, and by the one file of the API that a merchant's own page
     // sends them to. None names another.
     ("api", "domain error headers i18n server telemetry vault wire store app ops"),

@@ -15,6 +15,7 @@ use checkstand::dev::postgres::{EmbeddedOptions, EmbeddedPostgres, Purpose, disp
 use checkstand::domain::api_key::SecretKey;
 use checkstand::domain::card::{CardCvc, CardExpiry, CardNumber};
 use checkstand::gateway::{Gateway, Roles, bind};
+use checkstand::ops::audit::{self, Audit};
 use checkstand::ops::merchants::{self, NewKey, NewMerchant};
 use checkstand::providers::simulator_faults::SimulatorBehaviour;
 use checkstand::vault::EnteredCard;
@@ -66,6 +67,17 @@ async fn execute(url: &str, sql: &str) {
     let mut connection = PgConnection::connect(url).await.expect("the server answers");
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect(sql);
     connection.close().await.expect("the connection closes");
+}
+
+/// Changes a database behind everybody's back.
+pub async fn execute_at(url: &str, sql: &str) {
+    execute(url, sql).await;
+}
+
+/// What an audit says of a database.
+pub async fn audit_of(url: &str) -> Audit {
+    let options = audit::Options { findings_max: 20, doubts_after_minutes: 10 };
+    audit::run(url, options).await.expect("the audit can be made")
 }
 
 /// How long a story waits for what nobody announces: a bound, not a measurement.
@@ -267,6 +279,38 @@ impl World {
                   + (select count(*) from webhook_endpoint) + (select count(*) from redirect_url)",
         )
         .await
+    }
+
+    /// The settings of another process on the same database.
+    pub async fn environment(&self) -> [(&'static str, String); 2] {
+        [("DATABASE_URL", self.database_url().await), ("CHECKSTAND_SECRET_KEYS", self.secret_key.clone())]
+    }
+
+    /// What an audit says of the story's database.
+    pub async fn audit(&self) -> Audit {
+        audit_of(&self.database_url().await).await
+    }
+
+    /// Fails with the audit's own sentences unless the books are right, the simulator's included.
+    #[track_caller]
+    pub fn books_are_right(&self) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let audit = self.audit().await;
+            assert!(
+                audit.clean,
+                "{caller}: {:#?}",
+                audit.rules.iter().filter(|rule| rule.broken > 0).collect::<Vec<_>>()
+            );
+        }
+    }
+
+    /// A copy of the story's database, whose gateways must have stopped: its URL.
+    pub async fn copy(&self, name: &str) -> String {
+        let (server, copy) = (server().await, format!("{}_{name}", self.database));
+        let sql = format!("create database {copy} template {} strategy file_copy", self.database);
+        execute(&server.url("checkstand"), &sql).await;
+        server.url(&copy)
     }
 
     /// Changes the story's database behind the gateway's back.

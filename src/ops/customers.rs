@@ -8,11 +8,11 @@ use super::replay::{Answer, Write};
 use super::{Announcements, Caller};
 use crate::app::App;
 use crate::domain::customer;
-use crate::domain::id::CustomerId;
+use crate::domain::id::{CustomerId, MerchantId};
 use crate::domain::payment_method::CARDS_PER_CUSTOMER_MAX;
 use crate::error::{Error, Result};
 use crate::store::customers::Filter;
-use crate::store::{self, Page};
+use crate::store::{self, Connection, Page};
 use crate::wire::customer::{Customer, FoundCustomer};
 use crate::wire::{Deleted, List};
 
@@ -92,12 +92,23 @@ pub async fn update(
 /// `NotFound`.
 pub async fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<FoundCustomer> {
     let customer_id = parse(id)?;
-    let found = store::customers::find(app.store.pool(), &caller.merchant_id, caller.livemode, &customer_id).await?;
-    let customer = found.ok_or_else(|| absent(id))?;
-    Ok(match customer.deleted_at {
+    let mut connection = app.store.pool().acquire().await?;
+    let found = as_found(&mut connection, &caller.merchant_id, caller.livemode, &customer_id).await?;
+    found.ok_or_else(|| absent(id))
+}
+
+/// The same for whoever expands a customer.
+pub(super) async fn as_found(
+    connection: &mut Connection,
+    merchant: &MerchantId,
+    livemode: bool,
+    id: &CustomerId,
+) -> Result<Option<FoundCustomer>> {
+    let found = store::customers::find(connection, merchant, livemode, id).await?;
+    Ok(found.map(|customer| match customer.deleted_at {
         Some(_) => FoundCustomer::Deleted(deleted(&customer.id)),
         None => FoundCustomer::Customer(Box::new(Customer::new(&customer))),
-    })
+    }))
 }
 
 /// A page of customers.

@@ -508,6 +508,7 @@ async fn give_back(
     let request = EventRequest::default();
     let mut announcements = Announcements::new(&request, now);
     announcements.charge(&mut session, "charge.updated", &charge);
+    saved_cards::charge_failed(&mut transaction, &charge).await?;
     store::sessions::save(&mut transaction, &[&session]).await?;
     store::payments::save_charge(&mut transaction, &charge, Some(now + LOOK_UP_AFTER), now).await?;
     let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;

@@ -108,7 +108,7 @@ pub async fn offered(app: &App, session: &Session) -> Result<Offered> {
     let today = app.clock.now().date_naive();
     let limit = i64::try_from(CARDS_PER_CUSTOMER_MAX).unwrap_or(i64::MAX);
     let kept = store::payment_methods::of_customer(pool, customer, limit).await?;
-    let cards = kept
+    let mut cards: Vec<OfferedCard> = kept
         .into_iter()
         .filter(|method| session.options.saved_cards.offers(method.allow_redisplay))
         .filter_map(|method| {
@@ -122,8 +122,10 @@ pub async fn offered(app: &App, session: &Session) -> Result<Offered> {
                 is_expired,
             })
         })
-        .take(CARDS_OFFERED_MAX)
         .collect();
+    // What cannot be chosen takes no place from what can.
+    cards.sort_by_key(|card| card.is_expired);
+    cards.truncate(CARDS_OFFERED_MAX);
     Ok(Offered { email: store::customers::email(pool, customer).await?, cards })
 }
 

@@ -25,7 +25,7 @@ use crate::wire::checkout_session::CheckoutSession;
 use crate::wire::event::EventRequest;
 use crate::wire::line_item::LineItem;
 use crate::wire::payment_intent::PaymentIntent;
-use crate::wire::{Expand, List};
+use crate::wire::{Expand, Expandable, List};
 
 /// A session as a merchant asks for it, checked by the door.
 #[derive(Debug, Clone)]
@@ -113,7 +113,12 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
         .into_iter()
         .next()
         .ok_or_else(|| Error::Internal("a creation has one event".to_owned()))?;
-    let answer = Answer::new(&CheckoutSession::new(&session, Some(page_url(app, &session.id)), None, expand));
+    let answer = if session.customer_id.is_some() && expand.wants("customer") {
+        let mut connection = app.store.pool().acquire().await?;
+        Answer::new(&Box::pin(render(app, &mut connection, &session, expand)).await?)
+    } else {
+        Answer::new(&CheckoutSession::new(&session, Some(page_url(app, &session.id)), None, expand))
+    };
     let creation = Creation { reply: write.reply(app, &answer), session, event };
     let made = match &app.batches.creations {
         Some(queue) => queue.ask(creation).await,
@@ -157,7 +162,12 @@ pub(super) async fn render(
         }
         _ => None,
     };
-    Ok(CheckoutSession::new(session, Some(page_url(app, &session.id)), payment, expand))
+    let mut object = CheckoutSession::new(session, Some(page_url(app, &session.id)), payment, expand);
+    if let (Some(id), true) = (&session.customer_id, expand.wants("customer")) {
+        let found = customers::as_found(connection, &session.merchant_id, session.livemode, id).await?;
+        object.customer = found.map(|customer| Expandable::Object(Box::new(customer)));
+    }
+    Ok(object)
 }
 
 /// Reads a merchant's session.

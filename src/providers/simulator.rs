@@ -88,14 +88,14 @@ impl Simulator {
     /// The charge itself, without any fault.
     async fn decide(&self, request: &ChargeRequest) -> Report {
         // Out of the vault before anything else, so that the card is gone whatever happens below.
-        let typed = request.source.token().and_then(|token| self.vault.take(token)).map(|card| card.number);
+        let typed = request.source.token().and_then(|token| self.vault.take(token));
         let charge_id = request.charge_id.as_str();
         if request.livemode {
             tracing::error!(charge = charge_id, "a live charge was sent to the simulator and refused");
             let reason = DeclineReason::ProcessingError;
             return Report::Declined { reason, reference: None, facts: Facts::default() };
         }
-        let number = match &request.source {
+        let remembered = match &request.source {
             Source::Saved { reference } => match self.ledger.find(charge_id).await {
                 Ok(Some(_)) => None,
                 Ok(None) => match self.remembered(charge_id, reference).await {
@@ -104,22 +104,23 @@ impl Simulator {
                 },
                 Err(error) => return Report::Unknown { detail: books_unreachable(charge_id, &error) },
             },
-            Source::Card(_) => typed,
+            Source::Card(_) => None,
         };
+        let number = typed.as_ref().map(|card| &card.number).or(remembered.as_ref());
         let entry = match number {
             // What stands in the books already for this id is what counts.
             Some(number) => {
                 let reference = new_reference("sim");
-                let mut ruling = rule(&number, request.authentication, self.acs_base_url.is_some());
+                let mut ruling = rule(number, request.authentication, self.acs_base_url.is_some());
                 if request.source.token().is_none() {
                     // Nobody typed a security code.
                     ruling.facts.checks.cvc = None;
                 }
-                let card_reference = match self.remember(request, &number).await {
+                let card_reference = match self.remember(request, number).await {
                     Ok(card_reference) => card_reference,
                     Err(error) => return Report::Unknown { detail: books_unreachable(charge_id, &error) },
                 };
-                drop(number);
+                drop((typed, remembered));
                 if ruling.challenge && origin(&request.return_url).is_none() {
                     tracing::error!(charge = charge_id, "a charge that needs authentication has no http return URL");
                     ruling.challenge = false;

@@ -170,6 +170,8 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "voided", meaning: "Whether reserved money was let go." },
     LogField { name: "refund", meaning: "The id of a refund." },
     LogField { name: "charge", meaning: "The id of a charge." },
+    LogField { name: "customer", meaning: "The id of a customer." },
+    LogField { name: "payment_method", meaning: "The id of a kept card." },
     LogField { name: "answer", meaning: "What a payer told the simulated bank." },
     LogField { name: "state", meaning: "Where the object stood." },
     LogField { name: "payment_method", meaning: "The id of a kept card." },

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::customer::FoundCustomer;
 use super::line_item::LineItem;
 use super::payment_intent::PaymentIntent;
 use super::{Expand, Expandable, List, Null};
@@ -68,7 +69,7 @@ pub struct CheckoutSession {
     /// All null.
     pub custom_text: CustomText,
     /// Whose session it is: named when it was made, or made when it was paid.
-    pub customer: Option<String>,
+    pub customer: Option<Expandable<FoundCustomer>>,
     /// Always null.
     pub customer_account: Option<String>,
     /// As asked for, or `if_required`.
@@ -358,7 +359,7 @@ impl CheckoutSession {
             currency_conversion: None,
             custom_fields: Vec::new(),
             custom_text: CustomText::default(),
-            customer: session.customer_id.as_ref().map(ToString::to_string),
+            customer: session.customer_id.as_ref().map(|id| Expandable::Id(id.to_string())),
             customer_account: None,
             customer_creation: Some(
                 session.options.customer_creation.clone().unwrap_or_else(|| "if_required".to_owned()),

@@ -112,7 +112,7 @@ pub struct InvoiceSettings {
 }
 
 /// A customer, or what remains of one.
-#[derive(Serialize, ToSchema, Debug)]
+#[derive(Serialize, ToSchema, Debug, Clone)]
 #[serde(untagged)]
 pub enum FoundCustomer {
     /// It is there.

@@ -52,7 +52,7 @@ impl<T> List<T> {
 }
 
 /// What remains of a deleted object.
-#[derive(Serialize, ToSchema, Debug)]
+#[derive(Serialize, ToSchema, Debug, Clone)]
 pub struct Deleted {
     /// The id it had.
     pub id: String,

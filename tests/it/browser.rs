@@ -16,12 +16,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::merchant::Merchant;
 use crate::outside::{chromium, run};
-use crate::payer::{DECLINED_CARD, GOOD_CARD};
+use crate::payer::{Card, DECLINED_CARD, GOOD_CARD};
 use crate::payer_identity::{TARGET, newest_code_of};
-use crate::world::World;
+use crate::saved_cards::customer_with_card;
+use crate::world::{World, WorldOptions};
 
 const THANKS: &str = "<!doctype html><html lang=en><title>Corner Coffee</title><h1>Thanks for your order!</h1>";
 const CART: &str = "<!doctype html><html lang=en><title>Corner Coffee</title><h1>Your cart</h1>";
+
+/// Asks the payer whether his card shall be kept.
+const OFFER: (&str, &str) = ("saved_payment_method_options[payment_method_save]", "enabled");
+
+/// Has the card kept without asking.
+const KEEP: (&str, &str) = ("payment_intent_data[setup_future_usage]", "off_session");
 
 /// A world with a shop that payers come back to.
 struct Scene {
@@ -34,7 +41,11 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
-        let world = World::start().await;
+        Self::with(Vec::new()).await
+    }
+
+    async fn with(settings: Vec<(&'static str, String)>) -> Self {
+        let world = World::with(WorldOptions { settings, ..WorldOptions::default() }).await;
         let merchant = world.merchant().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let shop = format!("http://{}", listener.local_addr().expect("an address"));
@@ -57,8 +68,23 @@ impl Scene {
 
     /// A session whose payer comes back to the shop.
     async fn session(&self) -> Value {
+        self.session_with(&[]).await
+    }
+
+    async fn session_with(&self, fields: &[(&str, &str)]) -> Value {
         let (success_url, cancel_url) = (self.success_url(), self.cancel_url());
-        self.merchant.session_with(&[("success_url", &success_url), ("cancel_url", &cancel_url)]).await
+        let mut all = vec![("success_url", success_url.as_str()), ("cancel_url", cancel_url.as_str())];
+        all.extend_from_slice(fields);
+        self.merchant.session_with(&all).await
+    }
+
+    /// A scene with the card vault on, and a customer with a card in it.
+    async fn with_kept_card() -> (Self, String) {
+        let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
+        let scene = Self::with(vec![("CARD_VAULT_KEYS", key)]).await;
+        let (customer, _) = customer_with_card(&scene.world, &scene.merchant, GOOD_CARD).await;
+        scene.world.execute("update payment_method set provider_token = null").await;
+        (scene, customer["id"].as_str().expect("an id").to_owned())
     }
 
     /// Tells one of the browser's stories; `further` adds to its argument or replaces.
@@ -269,10 +295,31 @@ async fn the_icon_is_where_browsers_look_when_a_page_names_none() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn a_returning_payer_pays_with_a_kept_card() {
+    let (scene, customer) = Scene::with_kept_card().await;
+    for (java_script, charges) in [(true, 2), (false, 3)] {
+        let session = scene.session_with(&[("customer", &customer), OFFER]).await;
+        scene.tell("pay_with_kept_card", &session, java_script, json!({})).await;
+        scene.assert_ended(&session, "completed", charges).await;
+    }
+    scene.end().await;
+}
+
 /// Each page that a payer can meet, at the widths of a small phone, a tablet and a desk, light and dark.
 #[tokio::test]
 async fn every_page_fits_every_window() {
-    let scene = Scene::start().await;
+    let (scene, customer) = Scene::with_kept_card().await;
+    let kept = scene.session_with(&[("customer", &customer), OFFER]).await;
+    let second = [("customer", customer.as_str()), KEEP];
+    let session = scene.session_with(&second).await;
+    let mastercard = Card { number: "5555 5555 5555 4444", ..GOOD_CARD };
+    scene.world.payer().pay(&session, mastercard).await;
+    scene
+        .world
+        .execute("update payment_method set card_exp_year = 2020, allow_redisplay = 'always' where card_last4 = '4444'")
+        .await;
+    let keeping = scene.session_with(&[("customer_creation", "always"), KEEP, OFFER]).await;
     let [declined, failed, completed, cancelled, asked] = [
         scene.session().await,
         scene.session().await,
@@ -290,6 +337,8 @@ async fn every_page_fits_every_window() {
     let form = scene.session().await;
     let pages = [
         ("form", &form, ""),
+        ("kept", &kept, ""),
+        ("keeping", &keeping, ""),
         ("asked", &asked, "/cancel"),
         ("declined", &declined, ""),
         ("failed", &failed, "/status"),

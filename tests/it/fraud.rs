@@ -80,6 +80,9 @@ async fn a_blocked_payment_is_sent_to_nobody_and_only_the_merchant_learns_why() 
     );
     let message = "The payment was blocked by the rule `bad_people` and was not sent to the bank. The customer was told only that the card was declined.";
     let outcome = json!({
+        "advice_code": null,
+        "network_advice_code": null,
+        "network_decline_code": null,
         "network_status": "not_sent_to_network",
         "reason": "rule",
         "risk_level": "highest",

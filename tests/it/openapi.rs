@@ -202,7 +202,9 @@ async fn ids_that_are_none_are_absent() {
         for id in
             ["x", "..", "%00", "%2e%2e", "a%2fb", "%ff", "'%20or%201=1", "%0d%0aX:1", "ü", "cs_test_", long.as_str()]
         {
-            if !path.contains("{id}") {
+            // A client takes dots for "one up" before it asks, and one up from these is another list.
+            let is_dots = id == ".." || id == "%2e%2e";
+            if !path.contains("{id}") || (is_dots && path == "/v1/customers/{id}/payment_methods") {
                 continue;
             }
             let answer = merchant.send(merchant.request(method.clone(), &path.replace("{id}", id))).await;

@@ -230,6 +230,26 @@ async fn the_same_card_is_kept_once_with_its_newest_expiry() {
 }
 
 #[tokio::test]
+async fn a_card_that_is_saved_in_two_sessions_at_once_is_kept_once() {
+    let world = World::start().await;
+    let merchant = world.merchant().await;
+    let grace = customer(&merchant).await;
+    let pay = async || {
+        let session = session_for(&merchant, &grace, &[KEEP]).await;
+        world.payer().pay(&session, GOOD_CARD).await.says("Payment complete");
+    };
+    tokio::join!(pay(), pay(), pay(), pay());
+    let methods = methods_of(&merchant, &grace).await;
+    assert_eq!(methods.len(), 1);
+    let charges = merchant.get(&format!("/v1/charges?customer={}", id(&grace))).await.ok();
+    let used: Vec<&Value> =
+        charges["data"].as_array().expect("a list").iter().map(|one| &one["payment_method"]).collect();
+    assert_eq!(used, [&methods[0]["id"]; 4], "each charge names the card that is kept");
+    assert_eq!(world.count("select count(*) from payment_method where state = 'pending'").await, 0);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_detached_card_can_neither_be_seen_nor_charged() {
     let world = World::start().await;
     let merchant = world.merchant().await;

@@ -223,6 +223,30 @@ async function reloadAfterPaying(payer) {
 }
 
 /** Pictures of pages at several widths in both colour schemes; nothing is typed. `pages` names further URLs. */
+/** A returning payer: kept cards first, the fields of another card only when that is chosen. */
+async function payWithKeptCard(payer) {
+  await payer.open();
+  const cards = payer.page.getByRole('radio');
+  const kept = cards.first();
+  const another = cards.last();
+  assert.ok(await kept.isChecked(), 'the card used last is chosen');
+  const number = payer.field('number');
+  const code = payer.page.locator('[name=saved_card_cvc]');
+  const keep = payer.page.getByRole('checkbox');
+  assert.deepEqual([await number.isVisible(), await code.isVisible()], [false, true], 'what is asked for a kept card');
+  await payer.picture('kept');
+  await another.check();
+  assert.deepEqual([await number.isVisible(), await code.isVisible()], [true, false], 'what is asked for another card');
+  assert.equal(await keep.isChecked(), false, 'whether to keep a card is the payer’s to say');
+  await payer.picture('another');
+  await number.fill('4242'); // Left behind half typed, it must not keep the form from being sent.
+  await kept.focus();
+  await payer.page.keyboard.press('Space');
+  assert.ok(await kept.isChecked(), 'cards are chosen by keyboard too');
+  await code.fill(payer.options.cvc);
+  return payer.payAndArrive();
+}
+
 async function look(payer) {
   const pages = payer.options.pages ?? { page: payer.options.url };
   let looks = 0;
@@ -297,6 +321,7 @@ const STORIES = {
   prove_identity: proveIdentity,
   decline_then_pay: declineThenPay,
   invalid_then_pay: invalidThenPay,
+  pay_with_kept_card: payWithKeptCard,
   cancel,
   expired,
   double_click: doubleClick,

@@ -2,7 +2,7 @@
 //
 // Environment: CHECKSTAND_BASE (http://127.0.0.1:4242), CHECKSTAND_KEY (sk_test_…), CHECKSTAND_SUCCESS_URL and
 // CHECKSTAND_CANCEL_URL (both on the merchant's allow-list); CHECKSTAND_WEBHOOK_URL may name an address that the
-// gateway accepts for a webhook endpoint. Prints `ok <what>` for each check and a JSON summary as the last line;
+// gateway accepts for a webhook endpoint, and CHECKSTAND_CUSTOMER a customer with one kept card. Prints `ok <what>` for each check and a JSON summary as the last line;
 // stops at the first check that fails, says why on standard error and exits with 1.
 
 import assert from 'node:assert/strict';
@@ -471,6 +471,64 @@ async function chargesAndRefundsAreMadeAndRead({ session, intent }) {
   ok('a test lets a session run out of time');
 }
 
+async function customersAndTheirCardsAreManaged() {
+  const made = await stripe.customers.create({
+    email: 'ada@shop.example',
+    name: 'Ada Lovelace',
+    address: { line1: '12 St James’s Square', city: 'London', country: 'GB' },
+    metadata: { tier: 'gold' },
+  });
+  assertShape(made, 'customer');
+  assert.equal(made.address.city, 'London');
+  assert.deepEqual(await stripe.customers.retrieve(made.id), made);
+  ok('customers.create and retrieve');
+  const changed = await stripe.customers.update(made.id, { name: 'Countess', address: '', metadata: { tier: '' } });
+  assert.deepEqual([changed.name, changed.address, changed.metadata], ['Countess', null, {}]);
+  ok('customers.update');
+  const found = await stripe.customers.list({ email: 'ada@shop.example' });
+  assert.deepEqual(found.data.map((customer) => customer.id), [made.id]);
+  ok('customers.list by email');
+  const session = await stripe.checkout.sessions.create(
+    cart({
+      customer: made.id,
+      payment_intent_data: { setup_future_usage: 'off_session' },
+      saved_payment_method_options: { payment_method_save: 'enabled', allow_redisplay_filters: ['always', 'limited'] },
+    }),
+  );
+  assert.equal(session.customer, made.id);
+  assert.equal(session.saved_payment_method_options.payment_method_save, 'enabled');
+  const listed = await stripe.checkout.sessions.list({ customer: made.id });
+  assert.deepEqual(listed.data.map((one) => one.id), [session.id]);
+  ok('a session for a customer');
+  assert.deepEqual((await stripe.customers.listPaymentMethods(made.id)).data, []);
+  const deleted = await stripe.customers.del(made.id);
+  assert.equal(deleted.deleted, true);
+  assert.equal((await stripe.customers.retrieve(made.id)).deleted, true);
+  await refused(
+    () => stripe.checkout.sessions.create(cart({ customer: made.id })),
+    Stripe.errors.StripeInvalidRequestError,
+    { code: 'resource_missing', param: 'customer', statusCode: 400 },
+  );
+  ok('customers.del');
+  const withCard = process.env.CHECKSTAND_CUSTOMER;
+  if (!withCard) return;
+  const methods = await stripe.customers.listPaymentMethods(withCard, { type: 'card' });
+  assert.equal(methods.data.length, 1);
+  const [method] = methods.data;
+  assertShape(method, 'payment_method');
+  assert.deepEqual([method.card.last4, method.customer], ['4242', withCard]);
+  assert.deepEqual(await stripe.paymentMethods.retrieve(method.id), method);
+  const byCustomer = await stripe.paymentMethods.list({ customer: withCard, type: 'card' });
+  assert.deepEqual(byCustomer.data, methods.data);
+  ok('customers.listPaymentMethods, paymentMethods.retrieve and list');
+  const noted = await stripe.paymentMethods.update(method.id, { allow_redisplay: 'limited', metadata: { note: 'x' } });
+  assert.deepEqual([noted.allow_redisplay, noted.metadata], ['limited', { note: 'x' }]);
+  const detached = await stripe.paymentMethods.detach(method.id);
+  assert.equal(detached.customer, null);
+  assert.deepEqual((await stripe.customers.listPaymentMethods(withCard)).data, []);
+  ok('paymentMethods.update and detach');
+}
+
 async function aRepeatedRequestIsDoneOnce() {
   const idempotencyKey = `story-${randomUUID()}`;
   const params = cart({ metadata: { once: 'yes' } });
@@ -577,6 +635,7 @@ try {
   await tell('webhook endpoints are managed', webhookEndpointsAreManaged);
   const payments = await tell('payments are read, captured and canceled', paymentsAreReadCapturedAndCanceled);
   await tell('charges and refunds are made and read', () => chargesAndRefundsAreMadeAndRead(payments));
+  await tell('customers and their cards are managed', customersAndTheirCardsAreManaged);
   await tell('a repeated request is done once', aRepeatedRequestIsDoneOnce);
   await tell('refusals have their classes', refusalsHaveTheirClasses);
   console.log(JSON.stringify({ ok: true, sdk: `stripe-node ${Stripe.PACKAGE_VERSION}`, checks }));

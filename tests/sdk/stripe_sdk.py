@@ -455,6 +455,66 @@ def charges_and_refunds_are_made_and_read(intent_id, charge_id):
     ok("a test lets a session run out of time")
 
 
+def customers_and_their_cards_are_managed():
+    made = api.customers.create(
+        {
+            "email": "grace@shop.example",
+            "name": "Grace Hopper",
+            "address": {"line1": "1 Navy Way", "city": "Arlington", "country": "US"},
+            "metadata": {"tier": "gold"},
+        }
+    )
+    assert_shape(made, "customer")
+    equal(made.address.city, "Arlington", "the city")
+    equal(plain(api.customers.retrieve(made.id)), plain(made), "the customer read back")
+    ok("customers.create and retrieve")
+    changed = api.customers.update(made.id, {"name": "Admiral", "address": "", "metadata": {"tier": ""}})
+    equal((changed.name, changed.address, plain(changed.metadata)), ("Admiral", None, {}), "what was changed")
+    ok("customers.update")
+    found = api.customers.list({"email": "grace@shop.example"})
+    equal([customer.id for customer in found.data], [made.id], "the customers of an address")
+    ok("customers.list by email")
+    session = sessions.create(
+        cart(
+            customer=made.id,
+            payment_intent_data={"setup_future_usage": "on_session"},
+            saved_payment_method_options={"allow_redisplay_filters": ["always", "limited"]},
+        )
+    )
+    equal(session.customer, made.id, "the session's customer")
+    listed = sessions.list({"customer": made.id})
+    equal([one.id for one in listed.data], [session.id], "the sessions of a customer")
+    ok("a session for a customer")
+    equal(api.customers.payment_methods.list(made.id).data, [], "no card is kept yet")
+    true(api.customers.delete(made.id).deleted, "deleted")
+    true(api.customers.retrieve(made.id).deleted, "a deleted customer says so")
+    refused(
+        lambda: sessions.create(cart(customer=made.id)),
+        stripe.InvalidRequestError,
+        code="resource_missing",
+        param="customer",
+        http_status=400,
+    )
+    ok("customers.delete")
+    with_card = os.environ.get("CHECKSTAND_CUSTOMER")
+    if not with_card:
+        return
+    methods = api.customers.payment_methods.list(with_card, {"type": "card"})
+    equal(len(methods.data), 1, "kept cards")
+    method = methods.data[0]
+    assert_shape(method, "payment_method")
+    equal((method.card.last4, method.customer), ("4242", with_card), "the kept card")
+    equal(plain(api.payment_methods.retrieve(method.id)), plain(method), "the card read back")
+    again = api.payment_methods.list({"customer": with_card})
+    equal([one.id for one in again.data], [method.id], "the same list")
+    ok("customers.payment_methods.list, payment_methods.retrieve and list")
+    noted = api.payment_methods.update(method.id, {"allow_redisplay": "limited", "metadata": {"note": "x"}})
+    equal((noted.allow_redisplay, plain(noted.metadata)), ("limited", {"note": "x"}), "what was noted")
+    equal(api.payment_methods.detach(method.id).customer, None, "the detached card's customer")
+    equal(api.customers.payment_methods.list(with_card).data, [], "no card is kept any more")
+    ok("payment_methods.update and detach")
+
+
 def a_repeated_request_is_done_once():
     options = {"idempotency_key": f"story-{uuid.uuid4()}"}
     params = cart(metadata={"once": "yes"})
@@ -564,6 +624,7 @@ def main():
         tell("webhook endpoints are managed", webhook_endpoints_are_managed)
         payment = tell("payments are read, captured and canceled", payments_are_read_captured_and_canceled)
         tell("charges and refunds are made and read", charges_and_refunds_are_made_and_read, *payment)
+        tell("customers and their cards are managed", customers_and_their_cards_are_managed)
         tell("a repeated request is done once", a_repeated_request_is_done_once)
         tell("refusals have their classes", refusals_have_their_classes)
     except Exception as error:

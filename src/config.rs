@@ -20,6 +20,7 @@ pub use self::fraud::{FraudConfig, RuleConfig};
 use crate::app::{ForwardingHeader, MailRoad, Settings};
 use crate::domain::fraud::Rules;
 use crate::domain::network::Network;
+use crate::providers::stripe::OMITTABLE as STRIPE_OMITTABLE;
 use crate::server::ServerLimits;
 use crate::smtp::Tls;
 use crate::telemetry::LogFormat;
@@ -90,6 +91,18 @@ pub struct Config {
     pub simulator_bank_listen: String,
     /// Origin under which payers reach them; empty for `http://` and `simulator_bank_listen`.
     pub simulator_bank_url: String,
+    /// Who gets charges in test mode.
+    pub test_mode_provider: TestModeProvider,
+    /// Stripe's secret key for real money; empty for none.
+    pub stripe_live_secret_key: SecretString,
+    /// Stripe's secret key for test cards; empty for none.
+    pub stripe_test_secret_key: SecretString,
+    /// Origin of Stripe's API.
+    pub stripe_api_base: String,
+    /// Signing secrets of Stripe's messages.
+    pub stripe_callback_secrets: Vec<SecretString>,
+    /// Parameters that a compatible server does not know.
+    pub stripe_omitted_parameters: Vec<String>,
     /// How long answers to idempotent requests are kept.
     pub idempotency_retention_hours: u32,
     /// Sockets open at once.
@@ -135,6 +148,16 @@ pub struct Config {
     pub capture_mail: bool,
 }
 
+/// Who gets charges in test mode.
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum TestModeProvider {
+    /// The simulator.
+    Simulator,
+    /// Stripe's test mode.
+    Stripe,
+}
+
 /// How log lines look.
 #[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -171,6 +194,16 @@ pub enum ConfigError {
         /// What it should be.
         problem: String,
     },
+}
+
+/// Whether a URL leads to this machine.
+fn is_loopback(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 impl Config {
@@ -210,7 +243,9 @@ impl Config {
             .list_separator(",")
             .with_list_parse_key("secret_keys")
             .with_list_parse_key("card_vault_keys")
-            .with_list_parse_key("trusted_proxies");
+            .with_list_parse_key("trusted_proxies")
+            .with_list_parse_key("stripe_callback_secrets")
+            .with_list_parse_key("stripe_omitted_parameters");
         let config: Self = builder
             .add_source(environment)
             .build()
@@ -269,7 +304,52 @@ impl Config {
             }
         }
         self.smtp()?;
+        self.check_stripe()?;
         Ok(self)
+    }
+
+    fn check_stripe(&self) -> Result<(), ConfigError> {
+        let bad = |key, problem: &str| Err(ConfigError::OutOfBounds { key, problem: problem.to_owned() });
+        let has = |key: &SecretString, modes: [&str; 2]| {
+            let key = key.expose_secret();
+            key.is_empty() || modes.iter().any(|mode| key.starts_with(mode))
+        };
+        if !has(&self.stripe_live_secret_key, ["sk_live_", "rk_live_"]) {
+            return bad("stripe_live_secret_key", "must be a secret key of live mode (sk_live_… or rk_live_…)");
+        }
+        if !has(&self.stripe_test_secret_key, ["sk_test_", "rk_test_"]) {
+            return bad("stripe_test_secret_key", "must be a secret key of test mode (sk_test_… or rk_test_…)");
+        }
+        let url = url::Url::parse(&self.stripe_api_base).ok();
+        let url = url.filter(|url| url.origin().ascii_serialization() == self.stripe_api_base);
+        match url {
+            Some(url) if url.scheme() == "https" => {}
+            Some(url) if url.scheme() == "http" && is_loopback(&url) => {
+                if !self.stripe_live_secret_key.expose_secret().is_empty() {
+                    return bad("stripe_api_base", "must be https where there is a live key");
+                }
+            }
+            _ => {
+                return bad(
+                    "stripe_api_base",
+                    "must be an origin such as https://api.stripe.com, without a slash at its end; http on this machine only",
+                );
+            }
+        }
+        if self.test_mode_provider == TestModeProvider::Stripe && self.stripe_test_secret_key.expose_secret().is_empty()
+        {
+            return bad("test_mode_provider", "is \"stripe\", which needs `stripe_test_secret_key`");
+        }
+        if let Some(unknown) =
+            self.stripe_omitted_parameters.iter().find(|name| !STRIPE_OMITTABLE.contains(&name.as_str()))
+        {
+            let problem = format!("has `{unknown}`; what can be left out is: {}", STRIPE_OMITTABLE.join(", "));
+            return bad("stripe_omitted_parameters", &problem);
+        }
+        if self.stripe_callback_secrets.iter().any(|secret| secret.expose_secret().is_empty()) {
+            return bad("stripe_callback_secrets", "has an empty secret, which anybody could sign with");
+        }
+        Ok(())
     }
 
     /// Where payers reach us.
@@ -374,6 +454,14 @@ mod tests {
             ("CHECKSTAND_LOG_FORMAT", "loud", "log_format"),
             ("CHECKSTAND_TRUSTED_PROXIES", "10.0.0.1/8", "trusted_proxies"),
             ("CHECKSTAND_TRUSTED_PROXY_HEADER", "x-real-ip", "trusted_proxy_header"),
+            ("CHECKSTAND_STRIPE_LIVE_SECRET_KEY", "sk_test_x", "stripe_live_secret_key"),
+            ("CHECKSTAND_STRIPE_TEST_SECRET_KEY", "pk_test_x", "stripe_test_secret_key"),
+            ("CHECKSTAND_STRIPE_API_BASE", "http://stripe.example", "stripe_api_base"),
+            ("CHECKSTAND_STRIPE_API_BASE", "https://api.stripe.com/v1", "stripe_api_base"),
+            ("CHECKSTAND_STRIPE_OMITTED_PARAMETERS", "description,amount", "stripe_omitted_parameters"),
+            ("CHECKSTAND_STRIPE_CALLBACK_SECRETS", "whsec_a,", "stripe_callback_secrets"),
+            ("CHECKSTAND_TEST_MODE_PROVIDER", "stripe", "test_mode_provider"),
+            ("CHECKSTAND_TEST_MODE_PROVIDER", "bank", "bank"),
         ] {
             let error = read(&[(variable, value)]).expect_err(variable).to_string();
             assert!(error.contains(named), "{variable}: {error}");
@@ -381,9 +469,27 @@ mod tests {
     }
 
     #[test]
+    fn stripe_is_reached_in_clear_on_this_machine_only_and_never_with_a_live_key() {
+        let base = ("CHECKSTAND_STRIPE_API_BASE", "http://127.0.0.1:8420");
+        let test = ("CHECKSTAND_STRIPE_TEST_SECRET_KEY", "sk_test_x");
+        let live = ("CHECKSTAND_STRIPE_LIVE_SECRET_KEY", "rk_live_x");
+        read(&[base, test, ("CHECKSTAND_TEST_MODE_PROVIDER", "stripe")]).expect("a test key may");
+        read(&[test, live]).expect("to Stripe itself both may");
+        let error = read(&[base, live]).expect_err("a live key may not").to_string();
+        assert!(error.contains("stripe_api_base"), "{error}");
+    }
+
+    #[test]
     fn secrets_do_not_print() {
-        let config =
-            read(&[("CHECKSTAND_SECRET_KEYS", "hush-hush"), ("DATABASE_URL", "postgres://u:hush@x/y")]).expect("reads");
-        assert!(!format!("{config:?}").contains("hush"));
+        let secrets = [
+            ("CHECKSTAND_SECRET_KEYS", "hush-hush"),
+            ("DATABASE_URL", "postgres://u:hush@x/y"),
+            ("CHECKSTAND_STRIPE_LIVE_SECRET_KEY", "sk_live_hush"),
+            ("CHECKSTAND_STRIPE_TEST_SECRET_KEY", "sk_test_hush"),
+            ("CHECKSTAND_STRIPE_CALLBACK_SECRETS", "whsec_hush,whsec_hush2"),
+        ];
+        assert!(!format!("{:?}", read(&secrets).expect("reads")).contains("hush"));
+        let wrong = read(&[("CHECKSTAND_STRIPE_LIVE_SECRET_KEY", "hush")]).expect_err("no such key").to_string();
+        assert!(!wrong.contains("hush"), "{wrong}");
     }
 }

@@ -14,7 +14,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::{App, Outbox};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, TestModeProvider};
 use crate::error::{Error, Result};
 use crate::headers::{HeaderPolicy, security_headers};
 use crate::keyring::Keyring;
@@ -31,6 +31,7 @@ use crate::ops::endpoints::open_secret;
 use crate::providers::simulator::Simulator;
 use crate::providers::simulator_acs;
 use crate::providers::simulator_faults::SimulatorBehaviour;
+use crate::providers::stripe::{self, Stripe, StripeSettings};
 use crate::providers::{Provider, Registry};
 use crate::smtp::SmtpClient;
 use crate::store::Store;
@@ -40,7 +41,7 @@ use crate::vault::Vault;
 use crate::vault::sealing::Sealing;
 use crate::worker::deliver::{self, DeliverSettings, DeliverWorker};
 use crate::worker::{mail, sweep};
-use crate::{api, hosted, server};
+use crate::{api, callbacks, hosted, server};
 
 /// How long deliveries under way may take to end when the process stops.
 const DELIVERY_GRACE: Duration = Duration::from_secs(8);
@@ -102,7 +103,13 @@ impl Gateway {
         let bank_url = config.simulator_bank_url();
         let bank = Arc::new(Simulator::new(store.pool().clone(), Arc::clone(&vault), simulator.clone(), bank_url));
         let toy: Arc<dyn Provider> = Arc::clone(&bank) as Arc<dyn Provider>;
-        let providers = Registry::new([toy]).map_err(|error| Error::Internal(error.to_string()))?;
+        let mut in_order = vec![toy];
+        if let Some(stripe) = stripe(&config, &vault, &clock)? {
+            // The first that serves a mode gets its charges; the simulator serves test mode only.
+            let place = usize::from(config.test_mode_provider == TestModeProvider::Simulator);
+            in_order.insert(place, Arc::new(stripe));
+        }
+        let providers = Registry::new(in_order).map_err(|error| Error::Internal(error.to_string()))?;
         let mut deliver = None;
         let mut outbox = None;
         if roles.worker {
@@ -193,6 +200,7 @@ impl Gateway {
         Router::new()
             .merge(operations)
             .merge(hosted::router(Arc::clone(app)))
+            .merge(callbacks::router(Arc::clone(app)))
             .merge(api::router(Arc::clone(app)))
             .fallback_service(unknown)
             .layer(from_fn_with_state(HeaderPolicy::new(app.settings.is_https()), security_headers))
@@ -252,6 +260,27 @@ impl Gateway {
         }
         self.app.store.close().await;
     }
+}
+
+/// The Stripe connector, where there is a key.
+fn stripe(config: &Config, vault: &Arc<Vault>, clock: &Arc<Clock>) -> Result<Option<Stripe>> {
+    let given = |key: &SecretString| (!key.expose_secret().is_empty()).then(|| key.clone());
+    let (live_key, test_key) = (given(&config.stripe_live_secret_key), given(&config.stripe_test_secret_key));
+    if live_key.is_none() && test_key.is_none() {
+        return Ok(None);
+    }
+    let settings = StripeSettings {
+        live_key,
+        test_key,
+        api_base: config.stripe_api_base.clone(),
+        callback_secrets: config.stripe_callback_secrets.clone(),
+        omitted: config.stripe_omitted_parameters.clone(),
+        request_timeout: stripe::REQUEST_TIMEOUT,
+    };
+    let time = Arc::clone(clock);
+    Stripe::new(settings, Arc::clone(vault), move || time.now().timestamp())
+        .map(Some)
+        .map_err(|error| Error::Unavailable(error.to_string()))
 }
 
 fn start_delivery(

@@ -9,8 +9,8 @@
 //! - [`ops`] does: one short transaction round one decision, shared by every door.
 //! - [`wire`] is the JSON that merchants see, in answers and in events.
 //! - [`providers`] talk to those who move money; [`vault`] keeps card numbers from everybody else.
-//! - [`api`] and [`hosted`] are the doors for merchants and payers; [`worker`] does what time makes
-//!   due; [`dev`] is the one-command development set-up.
+//! - [`api`], [`hosted`] and [`callbacks`] are the doors for merchants, payers and providers; [`worker`]
+//!   does what time makes due; [`dev`] is the one-command development set-up.
 //! - [`app`], [`config`], [`clock`], [`keyring`], [`error`], [`server`], [`headers`], [`telemetry`],
 //!   [`i18n`], [`queue`], [`mailer`] and [`smtp`] are what all of them stand on; at the points of [`crash`]
 //!   tests kill the process.
@@ -22,6 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod api;
 pub mod app;
+pub mod callbacks;
 pub mod clock;
 pub mod config;
 pub mod crash;

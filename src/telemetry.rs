@@ -39,6 +39,8 @@ pub enum Door {
     Api,
     /// The payers' pages.
     Hosted,
+    /// Providers' messages.
+    Callbacks,
     /// Style sheets and scripts of the pages.
     Assets,
     /// Health, metrics and whatever else is for the operator.
@@ -53,6 +55,7 @@ impl Door {
         match self {
             Door::Api => "api",
             Door::Hosted => "hosted",
+            Door::Callbacks => "callbacks",
             Door::Assets => "assets",
             Door::Operations => "operations",
             Door::Tools => "tools",

@@ -7,6 +7,7 @@
 use chrono::{DateTime, Utc};
 
 use super::payments::{booking, find, find_with_charge, lock, provider_of, void};
+use super::references::charge_ref;
 use super::replay::{Answer, Write};
 use super::{Announcements, reviews};
 use crate::app::App;
@@ -142,7 +143,7 @@ async fn finish(app: &App, write: &Write, known: &Payment, expand: &Expand) -> R
 pub(super) async fn repeat_capture(app: &App, charge: &Charge, amount: i64) -> Result<()> {
     let provider = provider_of(app, charge)?;
     let money = Money { minor: amount, currency: charge.total.currency };
-    let report = match tokio::time::timeout(CHARGE_TIMEOUT, provider.capture(charge.id.as_str(), money)).await {
+    let report = match tokio::time::timeout(CHARGE_TIMEOUT, provider.capture(&charge_ref(charge), money)).await {
         Ok(report) => report,
         Err(_) => CaptureReport::Unknown { detail: "no answer within the time for a capture".to_owned() },
     };
@@ -175,6 +176,27 @@ pub(super) async fn repeat_void(app: &App, charge: &Charge) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Books that the provider let reserved money go without our asking.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn note_gone(app: &App, known: &Charge) -> Result<()> {
+    let now = app.clock.now();
+    let absent = || Error::not_found("charge", known.id.as_str());
+    let mut transaction = app.store.begin().await?;
+    lock(&mut transaction, &known.session_id).await?;
+    let charge = store::payments::lock_charge(&mut transaction, &known.id).await?.ok_or_else(absent)?;
+    if charge.state != ChargeState::Authorized || charge.under_way.is_some() {
+        return Ok(());
+    }
+    // As a void that is under way and answered, so that a stop in between is mended by the sweep.
+    let charge = Charge { under_way: Some(UnderWay::Void), ..charge };
+    store::payments::save_charge(&mut transaction, &charge, Some(now + LOOK_UP_AFTER), now).await?;
+    app.store.commit(transaction).await?;
+    tracing::warn!(charge = %charge.id, provider = charge.provider, "a reservation is gone: it expired, or was let go at the provider");
+    settle(app, &charge, Settled::Gone).await
 }
 
 enum Settled {

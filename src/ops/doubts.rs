@@ -11,11 +11,12 @@ use chrono::{DateTime, Duration, Utc};
 use tokio::task::JoinSet;
 
 use super::payments::{provider_of, settle, void};
+use super::references::charge_ref;
 use super::{captures, refunds};
 use crate::app::App;
 use crate::crash::crash_point;
 use crate::domain::decline::DeclineReason;
-use crate::domain::payment::{Charge, ChargeState, GIVE_UP_AFTER, UnderWay, next_look_up};
+use crate::domain::payment::{Charge, ChargeState, GIVE_UP_AFTER, LOOK_UP_AFTER, UnderWay, next_look_up};
 use crate::error::Result;
 use crate::providers::{CHARGE_TIMEOUT, Facts, LookUp, Provider, Report, Reversal};
 use crate::store;
@@ -83,7 +84,7 @@ pub(super) async fn look_up(app: &App, charge: &Charge, now: DateTime<Utc>) -> R
     if charge.closing {
         return close(app, charge, provider.as_ref()).await;
     }
-    let answer = tokio::time::timeout(CHARGE_TIMEOUT, provider.look_up(charge.id.as_str())).await;
+    let answer = tokio::time::timeout(CHARGE_TIMEOUT, provider.look_up(&charge_ref(charge))).await;
     match answer.unwrap_or(LookUp::Unknown) {
         LookUp::Found(Report::Pending { .. } | Report::Unknown { .. }) | LookUp::Unknown => Ok(()),
         LookUp::Found(Report::RequiresAction { .. }) if matches!(charge.state, ChargeState::RequiresAction { .. }) => {
@@ -93,11 +94,48 @@ pub(super) async fn look_up(app: &App, charge: &Charge, now: DateTime<Utc>) -> R
         // The provider does not know the charge. A call may still be under way, so the charge is closed
         // with a void first: after that no money can be taken under its id. Where a void cannot come
         // before its charge, only time closes it.
-        LookUp::NotFound if provider.capabilities().void_in_advance || now - charge.created_at >= GIVE_UP_AFTER => {
+        LookUp::NotFound if can_be_closed(charge, provider.as_ref(), now) => {
             close(app, charge, provider.as_ref()).await
         }
         LookUp::NotFound => Ok(()),
     }
+}
+
+/// The provider has sent word of a charge, so there may be news.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn hear(app: &App, charge: &Charge) -> Result<()> {
+    if charge.state.is_open() {
+        return look_up(app, charge, app.clock.now()).await;
+    }
+    let provider = provider_of(app, charge)?;
+    let answer = match (&charge.state, charge.under_way) {
+        (ChargeState::Authorized | ChargeState::Failed(_), None) => {
+            tokio::time::timeout(CHARGE_TIMEOUT, provider.look_up(&charge_ref(charge))).await
+        }
+        _ => return Ok(()),
+    };
+    match (&charge.state, answer) {
+        // A reservation ends by itself after some days, or in the provider's own overview.
+        (ChargeState::Authorized, Ok(LookUp::Found(Report::Reversed { .. }))) => captures::note_gone(app, charge).await,
+        // Money that came after all is taken in, which gives it back.
+        (
+            ChargeState::Failed(_),
+            Ok(LookUp::Found(report @ (Report::Succeeded { .. } | Report::Authorized { .. }))),
+        ) => settle(app, &charge.id, report).await.map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a charge that its provider does not know may be closed now.
+fn can_be_closed(charge: &Charge, provider: &dyn Provider, now: DateTime<Utc>) -> bool {
+    let can = provider.capabilities();
+    let age = now - charge.created_at;
+    // Once it is closing, no reference is remembered for it any more, so nothing can be taken under one. Not while it
+    // may still be being made: a message of the provider can be faster than that.
+    let takes_nothing = can.reference_first && charge.provider_reference.is_none() && age >= LOOK_UP_AFTER;
+    can.void_in_advance || takes_nothing || age >= GIVE_UP_AFTER
 }
 
 /// Ends an authentication that the payer never finished.
@@ -114,9 +152,10 @@ async fn close_if_too_late(app: &App, charge: &Charge, provider: &dyn Provider, 
 /// to be voided is written down first, under the row's lock: a success that is heard of between the two must not
 /// complete the session, for the void takes its money back.
 async fn close(app: &App, charge: &Charge, provider: &dyn Provider) -> Result<()> {
-    if !store::payments::close(app.store.pool(), &charge.id).await? {
+    // Read with the lock, because its reference may have been remembered since the charge was read.
+    let Some(charge) = &store::payments::close(app.store.pool(), &charge.id).await? else {
         return Ok(());
-    }
+    };
     let reason = match charge.state {
         ChargeState::RequiresAction { .. } => DeclineReason::AuthenticationRequired,
         _ => DeclineReason::ProcessingError,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::payments::{provider_of, void};
+use super::references::charge_ref;
 use crate::app::App;
 use crate::domain::card::CardSummary;
 use crate::domain::decline::DeclineReason;
@@ -189,7 +190,7 @@ async fn take_if_held(app: &App, known: &Charge, report: Report) -> Result<Repor
         return Ok(Report::Authorized { reference, facts });
     }
     let provider = provider_of(app, known)?;
-    let captured = tokio::time::timeout(CHARGE_TIMEOUT, provider.capture(known.id.as_str(), known.total)).await;
+    let captured = tokio::time::timeout(CHARGE_TIMEOUT, provider.capture(&charge_ref(known), known.total)).await;
     Ok(match captured {
         Ok(CaptureReport::Captured { .. }) => Report::Succeeded { reference, facts },
         Ok(CaptureReport::Refused { detail }) => {

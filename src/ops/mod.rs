@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod batching;
+pub mod callbacks;
 pub mod captures;
 pub mod card_vault;
 pub mod charges;
@@ -21,6 +22,7 @@ pub mod merchants;
 pub mod payment_methods;
 pub mod payments;
 pub mod redirect_urls;
+mod references;
 pub mod refunds;
 pub mod replay;
 pub mod reviews;

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::fraud::{self, Circumstances, Gate, Prepared};
+use super::references::{RowKeeper, charge_ref};
 use super::saved_cards::{self, Instrument, Presented};
 use super::{Announcements, Caller, count_ended, mails, reviews, to_the_end};
 use crate::app::App;
@@ -107,7 +108,8 @@ async fn pay_inside(
             return Err(error);
         }
     }
-    let report = match tokio::time::timeout(CHARGE_TIMEOUT, provider.charge(request)).await {
+    let keeper = RowKeeper::new(app, &charge.id);
+    let report = match tokio::time::timeout(CHARGE_TIMEOUT, provider.charge(request, &keeper)).await {
         Ok(report) => report,
         Err(_) => Report::Unknown { detail: "no answer within the time for a charge".to_owned() },
     };
@@ -324,6 +326,8 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
             return Ok(outcome(&charge));
         }
         let is_captured = state == ChargeState::Succeeded;
+        let provider_reference = charge.provider_reference.clone().or(reference);
+        let charge = Charge { provider_reference, ..charge };
         return give_back(app, transaction, session, charge, is_captured, now).await;
     }
     if charge.closing && !matches!(state, ChargeState::Failed(_)) {
@@ -520,7 +524,7 @@ async fn give_back(
 
 /// Asks the provider to hold no money for a charge, and waits for its answer no longer than for a charge.
 pub(super) async fn void(provider: &dyn Provider, charge: &Charge) -> Reversal {
-    match tokio::time::timeout(CHARGE_TIMEOUT, provider.void(charge.id.as_str())).await {
+    match tokio::time::timeout(CHARGE_TIMEOUT, provider.void(&charge_ref(charge))).await {
         Ok(answer) => answer,
         Err(_) => Reversal::Unknown { detail: "no answer within the time for a void".to_owned() },
     }

@@ -7,6 +7,7 @@
 use super::Announcements;
 use super::Caller;
 use super::payments::{booking, find as find_payment, lock, provider_of};
+use super::references::charge_ref;
 use super::replay::{Answer, Write};
 use crate::app::App;
 use crate::crash::crash_point;
@@ -125,8 +126,7 @@ pub(super) async fn repeat(app: &App, refund: &Refund) -> Result<()> {
         .await?
         .ok_or_else(|| Error::not_found("charge", refund.charge_id.as_str()))?;
     let provider = provider_of(app, &charge)?;
-    let request =
-        RefundRequest { refund_id: refund.id.to_string(), charge_id: charge.id.to_string(), money: refund.total };
+    let request = RefundRequest { refund_id: refund.id.to_string(), charge: charge_ref(&charge), money: refund.total };
     let answer = match tokio::time::timeout(CHARGE_TIMEOUT, provider.refund(request)).await {
         Ok(answer) => answer,
         Err(_) => Reversal::Unknown { detail: "no answer within the time for a refund".to_owned() },

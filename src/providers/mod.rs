@@ -17,8 +17,10 @@ use crate::domain::money::{Currency, Money};
 use crate::domain::payment_method::FutureUsage;
 use crate::vault::VaultToken;
 
+pub use reference::{ChargeRef, NotRemembered, ReferenceKeeper};
 pub use registry::{DuplicateProvider, Registry};
 
+mod reference;
 pub mod registry;
 pub mod simulator;
 pub mod simulator_acs;
@@ -26,6 +28,7 @@ pub mod simulator_cards;
 mod simulator_entry;
 pub mod simulator_faults;
 mod simulator_ledger;
+pub mod stripe;
 pub mod test_cards;
 
 /// How long a caller waits for [`Provider::charge`] before it treats the outcome as unknown. The
@@ -68,18 +71,21 @@ pub trait Provider: Send + Sync {
     /// Where the payer's bank wants to ask him, the answer is [`Report::RequiresAction`]: he goes to
     /// its URL, comes back to [`ChargeRequest::return_url`] or does not, and only
     /// [`look_up`](Provider::look_up) says what became of the charge.
-    async fn charge(&self, request: ChargeRequest) -> Report;
+    ///
+    /// A provider that can be asked about a charge only by an id of its own has the keeper remember that
+    /// id before it does what can take money, and does not do it when that fails.
+    async fn charge(&self, request: ChargeRequest, keeper: &dyn ReferenceKeeper) -> Report;
 
     /// Asks what became of a charge.
-    async fn look_up(&self, charge_id: &str) -> LookUp;
+    async fn look_up(&self, charge: &ChargeRef) -> LookUp;
 
     /// Takes reserved money, all or part of it, once; what is left is released. The same amount
     /// again gives the first result and takes nothing more; another amount is refused.
-    async fn capture(&self, charge_id: &str, money: Money) -> CaptureReport;
+    async fn capture(&self, charge: &ChargeRef, money: Money) -> CaptureReport;
 
     /// Makes sure that no money is held for a charge, whether it was made, is on its way, or was
     /// never made: a charge that arrives after its void is refused.
-    async fn void(&self, charge_id: &str) -> Reversal;
+    async fn void(&self, charge: &ChargeRef) -> Reversal;
 
     /// Gives money back for a charge that was made. The same refund id twice gives the first
     /// result and returns nothing more.
@@ -109,6 +115,9 @@ pub struct Capabilities {
     pub testmode: bool,
     /// A void that comes before its charge keeps that charge from happening.
     pub void_in_advance: bool,
+    /// Has its reference remembered before it does what can take money: a charge without one has taken
+    /// nothing, and takes nothing once it is closed here.
+    pub reference_first: bool,
     /// Refunds of less than the whole.
     pub partial_refund: bool,
     /// Reserves money first and takes all or part of it later.
@@ -229,7 +238,7 @@ pub struct RefundRequest {
     /// Our id of the refund (`re_…`), and the provider's idempotency key.
     pub refund_id: String,
     /// The charge to give back from.
-    pub charge_id: String,
+    pub charge: ChargeRef,
     /// How much; at most what was charged and not yet given back.
     pub money: Money,
 }

@@ -55,8 +55,8 @@ mod tests {
     use super::*;
     use crate::domain::money::Money;
     use crate::providers::{
-        Callback, CallbackError, Capabilities, CaptureReport, ChargeRequest, Currencies, LookUp, RefundRequest, Report,
-        Reversal,
+        Callback, CallbackError, Capabilities, CaptureReport, ChargeRef, ChargeRequest, Currencies, LookUp,
+        ReferenceKeeper, RefundRequest, Report, Reversal,
     };
 
     /// Exists to be found; is never asked for money.
@@ -72,6 +72,7 @@ mod tests {
                 livemode: self.1,
                 testmode: !self.1,
                 void_in_advance: false,
+                reference_first: false,
                 partial_refund: false,
                 manual_capture: false,
                 three_d_secure: false,
@@ -80,19 +81,19 @@ mod tests {
                 idempotency_hours_max: Some(24),
             }
         }
-        async fn charge(&self, _: ChargeRequest) -> Report {
+        async fn charge(&self, _: ChargeRequest, _: &dyn ReferenceKeeper) -> Report {
             Report::Pending { reference: None }
         }
-        async fn look_up(&self, _: &str) -> LookUp {
+        async fn look_up(&self, _: &ChargeRef) -> LookUp {
             LookUp::Unknown
         }
-        async fn void(&self, _: &str) -> Reversal {
+        async fn void(&self, _: &ChargeRef) -> Reversal {
             Reversal::NothingToReverse
         }
         async fn refund(&self, _: RefundRequest) -> Reversal {
             Reversal::NothingToReverse
         }
-        async fn capture(&self, _: &str, _: Money) -> CaptureReport {
+        async fn capture(&self, _: &ChargeRef, _: Money) -> CaptureReport {
             CaptureReport::Refused { detail: String::new() }
         }
         fn read_callback(&self, _: &[(String, String)], _: &[u8]) -> Result<Callback, CallbackError> {

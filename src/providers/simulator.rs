@@ -18,8 +18,9 @@ use super::simulator_entry::{Answer, Entry};
 use super::simulator_faults::{Fault, SimulatorBehaviour};
 use super::simulator_ledger::{Ledger, NewEntry};
 use super::{
-    CHARGE_TIMEOUT, Callback, CallbackError, Capabilities, Capture, CaptureReport, ChallengeAnswer, ChargeRequest,
-    Currencies, Facts, IssuerFacts, LookUp, Provider, RefundRequest, Report, Reversal, Source,
+    CHARGE_TIMEOUT, Callback, CallbackError, Capabilities, Capture, CaptureReport, ChallengeAnswer, ChargeRef,
+    ChargeRequest, Currencies, Facts, IssuerFacts, LookUp, Provider, ReferenceKeeper, RefundRequest, Report, Reversal,
+    Source,
 };
 use crate::domain::card::{CardNumber, DeclineReason};
 use crate::domain::money::Money;
@@ -188,6 +189,7 @@ impl Provider for Simulator {
             livemode: false,
             testmode: true,
             void_in_advance: true,
+            reference_first: false,
             partial_refund: true,
             manual_capture: true,
             three_d_secure: self.acs_base_url.is_some(),
@@ -202,7 +204,8 @@ impl Provider for Simulator {
         IssuerFacts { funding, country: funding.map(|_| "US".to_owned()) }
     }
 
-    async fn charge(&self, request: ChargeRequest) -> Report {
+    /// Its books are kept by our id, so there is no reference to remember first.
+    async fn charge(&self, request: ChargeRequest, _keeper: &dyn ReferenceKeeper) -> Report {
         if self.behaviour.strikes(Fault::FailBefore) {
             drop(request.source.token().and_then(|token| self.vault.take(token)));
             self.travel().await;
@@ -223,7 +226,8 @@ impl Provider for Simulator {
         report
     }
 
-    async fn look_up(&self, charge_id: &str) -> LookUp {
+    async fn look_up(&self, charge: &ChargeRef) -> LookUp {
+        let charge_id = charge.charge_id.as_str();
         self.travel().await;
         if self.behaviour.strikes(Fault::RefuseLookUp) {
             return LookUp::Unknown;
@@ -238,7 +242,8 @@ impl Provider for Simulator {
         }
     }
 
-    async fn capture(&self, charge_id: &str, money: Money) -> CaptureReport {
+    async fn capture(&self, charge: &ChargeRef, money: Money) -> CaptureReport {
+        let charge_id = charge.charge_id.as_str();
         self.travel().await;
         if self.behaviour.strikes(Fault::FailCaptureBefore) {
             return CaptureReport::Unknown { detail: "the connection was cut (simulated)".to_owned() };
@@ -250,7 +255,8 @@ impl Provider for Simulator {
         report.unwrap_or_else(|error| CaptureReport::Unknown { detail: books_unreachable(charge_id, &error) })
     }
 
-    async fn void(&self, charge_id: &str) -> Reversal {
+    async fn void(&self, charge: &ChargeRef) -> Reversal {
+        let charge_id = charge.charge_id.as_str();
         self.travel().await;
         if self.behaviour.strikes(Fault::RefuseReversal) {
             return Reversal::Unknown { detail: "the connection was cut (simulated)".to_owned() };
@@ -267,7 +273,7 @@ impl Provider for Simulator {
         if self.behaviour.strikes(Fault::RefuseReversal) {
             return Reversal::Unknown { detail: "the connection was cut (simulated)".to_owned() };
         }
-        let RefundRequest { refund_id, charge_id, money } = request;
+        let RefundRequest { refund_id, charge: ChargeRef { charge_id, .. }, money } = request;
         let reversal = self.ledger.refund(&refund_id, &charge_id, &new_reference("simre"), money).await;
         if self.behaviour.strikes(Fault::FailReversalAfter) {
             return Reversal::Unknown { detail: "the answer was lost (simulated)".to_owned() };

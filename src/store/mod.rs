@@ -26,6 +26,7 @@ pub mod payment_lists;
 pub mod payment_methods;
 mod payment_writes;
 pub mod payments;
+pub mod references;
 pub mod refunds;
 pub mod reviews;
 pub mod sessions;

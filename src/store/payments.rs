@@ -360,18 +360,20 @@ pub async fn claim_look_ups(
     Ok(charges)
 }
 
-/// Decides that a charge in doubt is to be voided. False when it has been settled meanwhile; then it must not
-/// be.
+/// Decides that a charge in doubt is to be voided, and gives it as it stands. None when it has been settled
+/// meanwhile; then it must not be.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn close(pool: &PgPool, id: &ChargeId) -> Result<bool> {
-    let done =
-        sqlx::query("update charge set closing = true where id = $1 and state in ('pending', 'requires_action')")
-            .bind(id.as_str())
-            .execute(pool)
-            .await?;
-    Ok(done.rows_affected() == 1)
+/// When the database does not answer or the row is inconsistent.
+pub async fn close(pool: &PgPool, id: &ChargeId) -> Result<Option<Charge>> {
+    let row = sqlx::query(concat!(
+        "update charge set closing = true where id = $1 and state in ('pending', 'requires_action') returning ",
+        charge_columns!()
+    ))
+    .bind(id.as_str())
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(to_charge).transpose()
 }
 
 /// Makes a charge due for a look-up at once, because its outcome came back unknown.

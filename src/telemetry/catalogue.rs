@@ -82,6 +82,8 @@ metric_names! {
         "Charges a provider was asked for, by what came of it.";
     FRAUD_ASSESSMENTS_TOTAL = "checkstand_fraud_assessments_total", Counter, ["rule", "action"],
         "Payments that a fraud rule matched, by the rule that decided and what it did: allow, challenge, review, block.";
+    CALLBACKS_TOTAL = "checkstand_callbacks_total", Counter, ["provider", "outcome"],
+        "Messages from providers by what they were: taken, unrelated, not_authentic, malformed, no_such_provider.";
     WEBHOOK_ATTEMPTS_TOTAL = "checkstand_webhook_attempts_total", Counter, ["outcome"],
         "Attempts to deliver an event to an endpoint, by what came of it: delivered, retry, dead.";
     WEBHOOK_ATTEMPT_DURATION_SECONDS = "checkstand_webhook_attempt_duration_seconds", Histogram, [],
@@ -136,7 +138,7 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "request_id", meaning: "Request field. The value of the Request-Id response header." },
     LogField {
         name: "door",
-        meaning: "Request field. The surface the request came in by: api, hosted, assets, operations, tools.",
+        meaning: "Request field. The surface the request came in by: api, hosted, callbacks, assets, operations, tools.",
     },
     LogField { name: "method", meaning: "Request field. The HTTP method, OTHER if it is not a standard one." },
     LogField {
@@ -174,7 +176,6 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "payment_method", meaning: "The id of a kept card." },
     LogField { name: "answer", meaning: "What a payer told the simulated bank." },
     LogField { name: "state", meaning: "Where the object stood." },
-    LogField { name: "payment_method", meaning: "The id of a kept card." },
     LogField { name: "provider", meaning: "The name of the payment provider." },
     LogField { name: "reference", meaning: "The provider's own id of a charge or reversal." },
     LogField { name: "detail", meaning: "What the provider's side said or did." },

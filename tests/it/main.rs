@@ -4,6 +4,8 @@
 //! `merchant` calls the API, `payer` fills in pages, `receiver` takes webhooks. Time is moved, never
 //! waited for.
 
+mod fault_proxy;
+mod localstripe;
 mod mail_server;
 mod merchant;
 mod outside;
@@ -57,6 +59,10 @@ mod semi_hosted_doors;
 mod shutdown;
 mod simulator;
 mod simulator_bank;
+mod stripe_callbacks;
+mod stripe_conformance;
+mod stripe_requests;
+mod stripe_stories;
 mod test_cards;
 mod test_mode;
 mod three_d_secure;

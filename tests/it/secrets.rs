@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use checkstand::providers::simulator_faults::{Fault, Times};
+use checkstand::providers::simulator_faults::{Fault as SimulatorFault, Times};
 use chrono::Duration;
+use reqwest::Method;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tracing_subscriber::EnvFilter;
 
+use crate::fault_proxy::{Fault, FaultProxy};
+use crate::localstripe::{KEY, LocalStripe, REFUSED};
 use crate::merchant::coffee_with;
 use crate::payer::{Card, GOOD_CARD, Payer};
 use crate::payer_identity::{newest_code, session_for_ada};
@@ -164,7 +167,7 @@ async fn after_whole_stories_no_secret_is_in_any_row_or_log_line() {
         shop.look(&format!("{token}x")).await.refused(404);
     }
     // In doubt, looked up, settled later; and one that the company never heard of.
-    for fault in [Fault::FailAfter, Fault::FailBefore] {
+    for fault in [SimulatorFault::FailAfter, SimulatorFault::FailBefore] {
         world.replicas[0].simulator.set(fault, Times::Next(1));
         let session = merchant.session().await;
         world.payer().pay(&session, Card { cvc: "937", ..GOOD_CARD }).await.says("We are checking your payment");
@@ -225,6 +228,53 @@ async fn after_whole_stories_no_secret_is_in_any_row_or_log_line() {
         // A point joins: the fraction of a second is no code.
         let mut words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '.');
         assert!(!words.any(|word| CODES.contains(&word.trim_matches('.'))), "{place} holds a security code: {text}");
+    }
+    drop(listening);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_sent_to_stripe_is_in_no_row_or_log_line_however_it_fails() {
+    let log = Log::default();
+    let listening = log.listen();
+    let localstripe = LocalStripe::start().await;
+    let proxy = FaultProxy::start(&localstripe.base, &REFUSED).await;
+    let mut settings = crate::stripe_stories::settings(&proxy.base);
+    settings.push(("STRIPE_CALLBACK_SECRETS", "whsec_never_to_be_seen".to_owned()));
+    let world = World::with(WorldOptions { settings, ..WorldOptions::default() }).await;
+    let merchant = world.merchant().await;
+    let quoting = r#"{"error":{"type":"invalid_request_error","message":"no card 4242424242424242 937",
+        "param":"card[number]=4242424242424242","code":"937"}}"#;
+    let faults = [
+        ("/v1/payment_methods", Fault::CutBefore),
+        ("/v1/payment_methods", Fault::AnswerAfter(400, quoting)),
+        ("/v1/payment_intents", Fault::AnswerAfter(500, quoting)),
+        ("/confirm", Fault::AnswerAfter(402, quoting)),
+        ("/confirm", Fault::CutAfter),
+    ];
+    for (path, fault) in faults {
+        proxy.strike(Method::POST, path, fault, 1);
+        let session = merchant.session().await;
+        world.payer().pay(&session, Card { cvc: "937", ..GOOD_CARD }).await;
+        world.advance(Duration::minutes(2));
+        world.count_becomes("select count(*) from charge where state = 'pending'", 0).await;
+    }
+    let sent = proxy.recorded();
+    let card = sent.iter().filter(|sent| sent.form.contains(&("card[cvc]".to_owned(), "937".to_owned())));
+    assert_eq!(card.count(), faults.len(), "the card went to Stripe and nowhere else");
+
+    let mut places = dump(&mut world.database().await).await;
+    let lines = log.text();
+    for heard in ["a payment could not be begun at Stripe", "Stripe refused to begin a payment", "is unknown"] {
+        assert!(lines.contains(heard), "the log hears of trouble: {heard}");
+    }
+    places.extend(lines.lines().map(|line| ("log".to_owned(), line.to_owned())));
+    for (place, text) in &places {
+        for secret in ["4242424242424242", KEY, "whsec_never_to_be_seen"] {
+            assert!(!without_separators(text).contains(secret), "{place} holds {secret}: {text}");
+        }
+        let mut words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '.');
+        assert!(!words.any(|word| word.trim_matches('.') == "937"), "{place} holds a security code: {text}");
     }
     drop(listening);
     world.end().await;

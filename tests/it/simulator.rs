@@ -11,7 +11,7 @@ use checkstand::providers::{
 };
 use std::sync::Arc;
 
-use crate::provider_conformance::{SimulatorWithBank, Surroundings};
+use crate::provider_conformance::{Notebook, SimulatorWithBank, Surroundings, known};
 use crate::world::World;
 
 fn money(minor: i64) -> Money {
@@ -35,10 +35,11 @@ fn request(around: &dyn Surroundings, charge_id: &str, number: &str) -> ChargeRe
 
 /// A charge as a merchant's test would make it, its payer approving whatever his bank asks.
 async fn outcome(simulator: &SimulatorWithBank, charge_id: &str, number: &str) -> (Option<DeclineReason>, Facts) {
-    let mut report = simulator.provider.charge(request(simulator, charge_id, number)).await;
+    let mut report =
+        simulator.provider.charge(request(simulator, charge_id, number), &Notebook::default().page("")).await;
     if let Report::RequiresAction { redirect_url, .. } = &report {
         simulator.answer_challenge(redirect_url, true).await;
-        match simulator.provider.look_up(charge_id).await {
+        match simulator.provider.look_up(&known(charge_id)).await {
             LookUp::Found(found) => report = found,
             other => panic!("{number}: {other:?}"),
         }
@@ -112,9 +113,10 @@ async fn authentication_can_be_insisted_on_where_a_card_can_do_it() {
         authentication: Authentication::Always,
         ..request(&simulator, charge_id, number)
     };
-    let asked = simulator.provider.charge(insisting("ch_can", "4000000000003055")).await;
+    let asked = simulator.provider.charge(insisting("ch_can", "4000000000003055"), &Notebook::default().page("")).await;
     assert!(matches!(asked, Report::RequiresAction { .. }), "{asked:?}");
-    let cannot = simulator.provider.charge(insisting("ch_cannot", "4242424242424242")).await;
+    let cannot =
+        simulator.provider.charge(insisting("ch_cannot", "4242424242424242"), &Notebook::default().page("")).await;
     let Report::Succeeded { facts, .. } = cannot else { panic!("{cannot:?}") };
     let ended = facts.three_d_secure.expect("it was asked for");
     assert_eq!((ended.flow, ended.result), (None, AuthenticationResult::NotSupported));
@@ -128,7 +130,7 @@ async fn without_bank_pages_a_card_that_insists_is_declined() {
     let (pool, vault) = (app.store.pool().clone(), Arc::clone(&app.vault));
     let alone = Simulator::new(pool, vault, SimulatorBehaviour::default(), None);
     assert!(!alone.capabilities().three_d_secure);
-    let report = alone.charge(request(&with_bank, "ch_alone", "4000000000003220")).await;
+    let report = alone.charge(request(&with_bank, "ch_alone", "4000000000003220"), &Notebook::default().page("")).await;
     assert!(matches!(report, Report::Declined { reason: DeclineReason::AuthenticationRequired, .. }), "{report:?}");
     with_bank.world.end().await;
 }
@@ -140,9 +142,9 @@ async fn a_way_back_that_is_no_web_address_declines_for_good() {
         return_url: "javascript:alert(1)".to_owned(),
         ..request(&simulator, "ch_bad", "4000000000003220")
     };
-    let report = simulator.provider.charge(bad).await;
+    let report = simulator.provider.charge(bad, &Notebook::default().page("")).await;
     assert!(matches!(report, Report::Declined { reason: DeclineReason::ProcessingError, .. }), "{report:?}");
-    assert_eq!(simulator.provider.look_up("ch_bad").await, LookUp::Found(report));
+    assert_eq!(simulator.provider.look_up(&known("ch_bad")).await, LookUp::Found(report));
     simulator.world.end().await;
 }
 
@@ -151,20 +153,20 @@ async fn faults_change_what_is_heard_of_captures_and_reversals_and_not_what_was_
     let simulator = SimulatorWithBank::start().await;
     let provider = &simulator.provider;
     let manual = ChargeRequest { capture: Capture::Manual, ..request(&simulator, "ch_faults", "4242424242424242") };
-    assert!(matches!(provider.charge(manual).await, Report::Authorized { .. }));
+    assert!(matches!(provider.charge(manual, &Notebook::default().page("")).await, Report::Authorized { .. }));
 
     simulator.behaviour.set(Fault::FailCaptureBefore, Times::Next(1));
-    assert!(matches!(provider.capture("ch_faults", money(2_000)).await, CaptureReport::Unknown { .. }));
-    assert!(matches!(provider.look_up("ch_faults").await, LookUp::Found(Report::Authorized { .. })));
+    assert!(matches!(provider.capture(&known("ch_faults"), money(2_000)).await, CaptureReport::Unknown { .. }));
+    assert!(matches!(provider.look_up(&known("ch_faults")).await, LookUp::Found(Report::Authorized { .. })));
     simulator.behaviour.set(Fault::FailCaptureAfter, Times::Next(1));
-    assert!(matches!(provider.capture("ch_faults", money(2_000)).await, CaptureReport::Unknown { .. }));
-    assert!(matches!(provider.look_up("ch_faults").await, LookUp::Found(Report::Succeeded { .. })));
-    assert!(matches!(provider.capture("ch_faults", money(2_000)).await, CaptureReport::Captured { .. }));
+    assert!(matches!(provider.capture(&known("ch_faults"), money(2_000)).await, CaptureReport::Unknown { .. }));
+    assert!(matches!(provider.look_up(&known("ch_faults")).await, LookUp::Found(Report::Succeeded { .. })));
+    assert!(matches!(provider.capture(&known("ch_faults"), money(2_000)).await, CaptureReport::Captured { .. }));
 
     simulator.behaviour.set(Fault::FailReversalAfter, Times::Next(1));
-    assert!(matches!(provider.void("ch_faults").await, Reversal::Unknown { .. }));
-    assert!(matches!(provider.look_up("ch_faults").await, LookUp::Found(Report::Reversed { .. })));
-    assert!(matches!(provider.void("ch_faults").await, Reversal::Done { .. }));
+    assert!(matches!(provider.void(&known("ch_faults")).await, Reversal::Unknown { .. }));
+    assert!(matches!(provider.look_up(&known("ch_faults")).await, LookUp::Found(Report::Reversed { .. })));
+    assert!(matches!(provider.void(&known("ch_faults")).await, Reversal::Done { .. }));
     simulator.world.end().await;
 }
 

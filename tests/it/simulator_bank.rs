@@ -9,7 +9,7 @@ use checkstand::providers::{Authentication, Capture, ChargeRequest, LookUp, Prov
 use reqwest::{Method, StatusCode};
 
 use crate::payer::{Page, Payer};
-use crate::provider_conformance::{SimulatorWithBank, Surroundings};
+use crate::provider_conformance::{Notebook, SimulatorWithBank, Surroundings, known};
 
 const RETURN_URL: &str = "http://127.0.0.1:9/3ds/one-time-word?a=1&b=2";
 
@@ -27,7 +27,7 @@ async fn challenge(simulator: &SimulatorWithBank, charge_id: &str, number: &str)
         return_url: RETURN_URL.to_owned(),
         statement_descriptor: Some("CORNER <COFFEE>".to_owned()),
     };
-    let report = simulator.provider.charge(request).await;
+    let report = simulator.provider.charge(request, &Notebook::default().page("")).await;
     let Report::RequiresAction { redirect_url, .. } = report else {
         panic!("the payer should be asked: {report:?}");
     };
@@ -45,7 +45,7 @@ async fn answer(payer: &mut Payer, path: &str, word: &str) -> Page {
 }
 
 async fn report_of(simulator: &SimulatorWithBank, charge_id: &str) -> Report {
-    match simulator.provider.look_up(charge_id).await {
+    match simulator.provider.look_up(&known(charge_id)).await {
         LookUp::Found(report) => report,
         other => panic!("{other:?}"),
     }
@@ -144,7 +144,7 @@ async fn a_late_or_withdrawn_question_is_not_answered() {
     let mut payer = Payer::new(&simulator.bank);
 
     let withdrawn = challenge(&simulator, "ch_withdrawn", "4000000000003220").await;
-    let _ = simulator.provider.void("ch_withdrawn").await;
+    let _ = simulator.provider.void(&known("ch_withdrawn")).await;
     let page = answer(&mut payer, &withdrawn, "approve").await;
     assert_eq!(page.status, StatusCode::CONFLICT);
     page.says("Too late").says("You were not charged").says("Back to the shop");

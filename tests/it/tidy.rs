@@ -25,10 +25,11 @@ const MAY_NAME: &[(&str, &str)] = &[
     // sends them to. None names another.
     ("api", "domain error headers i18n server telemetry vault wire store app ops"),
     ("hosted", "domain error headers i18n keyring server telemetry vault store app ops"),
+    ("callbacks", "error telemetry app ops"),
     ("worker", "domain error server smtp telemetry wire store app ops"),
     // Put together: a process, the development set-up, the command line.
-    ("config", "domain server smtp telemetry app"),
-    ("gateway", "domain clock error headers keyring server smtp telemetry vault providers store app ops api hosted worker config"),
+    ("config", "domain providers server smtp telemetry app"),
+    ("gateway", "domain clock error headers keyring server smtp telemetry vault providers store app ops api hosted callbacks worker config"),
     ("dev", "domain error headers i18n server telemetry wire store app ops config gateway"),
     ("cli", "domain clock error keyring server telemetry vault wire store app ops api config gateway dev"),
     ("main", "error telemetry config gateway dev cli"), ("lib", ""),

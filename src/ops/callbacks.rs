@@ -1,0 +1,72 @@
+//! Messages that providers send of their own accord.
+//!
+//! The rule: a message names a charge and is believed in nothing else. What became of the charge is
+//! read back from the provider and goes the way of every look-up, so that a message which is forged,
+//! late, doubled, out of order or about the stage before last changes nothing.
+
+use std::sync::Arc;
+
+use super::{doubts, to_the_end};
+use crate::app::App;
+use crate::domain::id::ChargeId;
+use crate::error::Result;
+use crate::providers::CallbackError;
+use crate::store;
+use crate::telemetry;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Its charge was looked up, or needed no look-up.
+    Taken,
+    /// It is about none of our charges.
+    Unrelated,
+    /// It is not signed by the provider.
+    NotAuthentic,
+    /// It is signed and cannot be read.
+    Malformed,
+    /// There is no such provider, or it sends no messages.
+    NoSuchProvider,
+}
+
+impl Received {
+    fn word(self) -> &'static str {
+        match self {
+            Received::Taken => "taken",
+            Received::Unrelated => "unrelated",
+            Received::NotAuthentic => "not_authentic",
+            Received::Malformed => "malformed",
+            Received::NoSuchProvider => "no_such_provider",
+        }
+    }
+}
+
+/// Takes a message in.
+///
+/// # Errors
+/// The database's; the provider then sends it again.
+pub async fn receive(app: &Arc<App>, provider: &str, headers: &[(String, String)], body: &[u8]) -> Result<Received> {
+    let Some(provider) = app.providers.by_name(provider) else { return Ok(Received::NoSuchProvider) };
+    let name = provider.name();
+    let received = match provider.read_callback(headers, body) {
+        Ok(callback) => look_up(app, name, &callback.charge_id).await?,
+        Err(CallbackError::NotSupported) => Received::NoSuchProvider,
+        Err(CallbackError::NotAuthentic) => Received::NotAuthentic,
+        Err(CallbackError::Malformed) => {
+            tracing::error!(provider = name, "a provider's callback is signed and cannot be read");
+            Received::Malformed
+        }
+        Err(CallbackError::Unrelated) => Received::Unrelated,
+    };
+    metrics::counter!(telemetry::CALLBACKS_TOTAL, "provider" => name, "outcome" => received.word()).increment(1);
+    Ok(received)
+}
+
+async fn look_up(app: &Arc<App>, provider: &str, charge_id: &str) -> Result<Received> {
+    let Some(id) = ChargeId::parse(charge_id) else { return Ok(Received::Unrelated) };
+    let found = store::payments::find_charge(app.store.pool(), &id).await?;
+    let Some(charge) = found.filter(|charge| charge.provider == provider) else { return Ok(Received::Unrelated) };
+    let inside = Arc::clone(app);
+    to_the_end(app, async move { doubts::hear(&inside, &charge).await }).await?;
+    Ok(Received::Taken)
+}

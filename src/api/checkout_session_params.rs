@@ -335,7 +335,7 @@ fn only_off(param: &str, feature: Option<&OnlyOff>) -> Result<()> {
     }
 }
 
-fn currency(param: &str, code: &str) -> Result<Currency> {
+pub(super) fn currency(param: &str, code: &str) -> Result<Currency> {
     Currency::parse(code).ok_or_else(|| {
         let shown: String = code.chars().filter(|c| c.is_ascii_alphanumeric()).take(8).collect();
         Error::invalid(
@@ -346,7 +346,7 @@ fn currency(param: &str, code: &str) -> Result<Currency> {
     })
 }
 
-fn way_back(
+pub(super) fn way_back(
     param: &str,
     value: Option<String>,
     allowed: &[AllowedRedirect],

@@ -11,6 +11,8 @@ mod charges;
 mod checkout_session_params;
 mod checkout_sessions;
 mod customers;
+mod escrow_params;
+mod escrows;
 mod events;
 mod fields;
 mod guard;
@@ -81,6 +83,7 @@ pub struct Api {
         (name = "Customers", description = "Whom the merchant sells to."),
         (name = "Payment methods", description = "Cards that are kept for customers."),
         (name = "Reviews", description = "Payments that a fraud rule holds until the merchant has looked at them."),
+        (name = "Escrows", description = "Money held between two sides, and sessions for what each of them may do."),
         (name = "Events", description = "What happened, and whether the merchant's backend knows."),
         (name = "Webhook endpoints", description = "Where events are delivered to."),
         (name = "Redirect URLs", description = "Where payers may be sent back to."),
@@ -114,6 +117,16 @@ fn table_of_contents() -> OpenApiRouter<Api> {
         .routes(routes!(reviews::list))
         .routes(routes!(reviews::retrieve))
         .routes(routes!(reviews::approve))
+        .routes(routes!(escrows::create, escrows::list))
+        .routes(routes!(escrows::retrieve, escrows::update))
+        .routes(routes!(escrows::create_session))
+        .routes(routes!(escrows::deliver))
+        .routes(routes!(escrows::reject_delivery))
+        .routes(routes!(escrows::cancel))
+        .routes(routes!(escrows::resolve))
+        .routes(routes!(escrows::contract))
+        .routes(routes!(escrows::attachments))
+        .routes(routes!(escrows::attachment))
         .routes(routes!(events::list))
         .routes(routes!(events::retrieve))
         .routes(routes!(events::deliveries))

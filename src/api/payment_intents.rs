@@ -11,7 +11,7 @@ use crate::domain::id::PaymentId;
 use crate::domain::payment::CANCELLATION_REASONS;
 use crate::error::{Error, Result};
 use crate::ops::replay::Answer;
-use crate::ops::{captures, payments};
+use crate::ops::{captures, payment_reads};
 use crate::store::payment_lists::Filter;
 use crate::wire::List;
 use crate::wire::error::ErrorEnvelope;
@@ -49,7 +49,7 @@ pub async fn list(call: Call) -> Result<Found<List<PaymentIntent>>> {
     let created = params.created.unwrap_or_default().filter()?;
     let filter = Filter { customer: params.customer, payment_intent: None, created };
     let expand = expand(params.expand)?;
-    Ok(Found(payments::list(&call.app, &call.caller, &filter, &page, &expand).await?))
+    Ok(Found(payment_reads::list(&call.app, &call.caller, &filter, &page, &expand).await?))
 }
 
 /// Retrieves the payment of a checkout session.
@@ -57,7 +57,7 @@ pub async fn list(call: Call) -> Result<Found<List<PaymentIntent>>> {
     responses((status = 200, body = PaymentIntent), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn retrieve(Id(id): Id, call: Call) -> Result<Found<PaymentIntent>> {
     let params: ExpandParams = call.query()?;
-    Ok(Found(payments::retrieve(&call.app, &call.caller, &id, &expand(params.expand)?).await?))
+    Ok(Found(payment_reads::retrieve(&call.app, &call.caller, &id, &expand(params.expand)?).await?))
 }
 
 /// What may be changed of a payment.

@@ -137,6 +137,14 @@ id!(
     EndpointId, "we"
 );
 id!(
+    /// An escrow.
+    EscrowId, "esc"
+);
+id!(
+    /// A file that came with a dispute.
+    AttachmentId, "file"
+);
+id!(
     /// A mail in the outbox.
     MailId, "mail"
 );

@@ -17,6 +17,10 @@ pub enum Account {
     Fees,
     /// Taken back by payers' banks until a dispute is decided.
     Disputed,
+    /// Held in escrow: nobody's until it is released or goes back.
+    Held,
+    /// What sellers have earned in escrows. Paying it out happens outside.
+    Seller,
 }
 
 impl Account {
@@ -28,6 +32,8 @@ impl Account {
             Self::Merchant => "merchant",
             Self::Fees => "fees",
             Self::Disputed => "disputed",
+            Self::Held => "held",
+            Self::Seller => "seller",
         }
     }
 }
@@ -77,6 +83,23 @@ pub enum Movement {
         /// How much.
         amount: i64,
     },
+    /// Taken for an escrow.
+    Held {
+        /// How much.
+        amount: i64,
+    },
+    /// Given back out of an escrow.
+    Returned {
+        /// How much.
+        amount: i64,
+    },
+    /// Let go out of an escrow; one of the two may be zero.
+    Released {
+        /// To the seller.
+        seller: i64,
+        /// To the merchant.
+        merchant: i64,
+    },
 }
 
 /// One line: an account and what comes to it, negative for what leaves it. Never zero.
@@ -100,12 +123,15 @@ impl Movement {
             Self::DisputeWon { .. } => "dispute_won",
             Self::DisputeLost { .. } => "dispute_lost",
             Self::Fee { .. } => "fee",
+            Self::Held { .. } => "held",
+            Self::Returned { .. } => "returned",
+            Self::Released { .. } => "released",
         }
     }
 
     /// Its lines. They sum to zero.
     pub fn entries(self) -> Vec<Entry> {
-        use Account::{Authorized, Disputed, Fees, Merchant, Payer};
+        use Account::{Authorized, Disputed, Fees, Held, Merchant, Payer, Seller};
         let lines: Vec<(Account, i64)> = match self {
             Self::Authorized { amount } => vec![(Payer, -amount), (Authorized, amount)],
             Self::Captured { authorized: 0, amount } => vec![(Payer, -amount), (Merchant, amount)],
@@ -118,6 +144,11 @@ impl Movement {
             Self::DisputeWon { amount } => vec![(Disputed, -amount), (Merchant, amount)],
             Self::DisputeLost { amount } => vec![(Disputed, -amount), (Payer, amount)],
             Self::Fee { amount } => vec![(Merchant, -amount), (Fees, amount)],
+            Self::Held { amount } => vec![(Payer, -amount), (Held, amount)],
+            Self::Returned { amount } => vec![(Held, -amount), (Payer, amount)],
+            Self::Released { seller, merchant } => {
+                vec![(Held, -(seller + merchant)), (Seller, seller), (Merchant, merchant)]
+            }
         };
         lines
             .into_iter()
@@ -137,7 +168,7 @@ mod tests {
 
     fn movement() -> impl Strategy<Value = Movement> {
         let amount = 1..=999_999_999_999_i64;
-        (0..9, amount, 0..=999_999_999_i64).prop_map(|(kind, amount, more)| match kind {
+        (0..12, amount, 0..=999_999_999_i64).prop_map(|(kind, amount, more)| match kind {
             0 => Movement::Authorized { amount },
             1 => Movement::Captured { authorized: 0, amount },
             2 => Movement::Captured { authorized: amount + more, amount },
@@ -146,6 +177,9 @@ mod tests {
             5 => Movement::Disputed { amount },
             6 => Movement::DisputeWon { amount },
             7 => Movement::DisputeLost { amount },
+            8 => Movement::Held { amount },
+            9 => Movement::Returned { amount },
+            10 => Movement::Released { seller: amount, merchant: more },
             _ => Movement::Fee { amount },
         })
     }

@@ -3,6 +3,7 @@
 //! The rule: each refusal has one code and one sentence, so merchants can branch on the first and
 //! read the second. How it is put into an HTTP answer or a page is the doors' business.
 
+use super::escrow::Act;
 use super::payment::PaymentStatus;
 use super::session::StateName;
 
@@ -45,6 +46,53 @@ pub enum Refusal {
         /// Minor units that could be given back.
         available: i64,
     },
+    /// The escrow's mode has no such act.
+    EscrowActionNotInMode {
+        /// The act.
+        action: &'static str,
+        /// The mode.
+        mode: &'static str,
+    },
+    /// The escrow stands where the act is not possible.
+    EscrowActionNotInState {
+        /// The act.
+        action: &'static str,
+        /// Where it stands.
+        status: &'static str,
+    },
+    /// The act is the buyer's.
+    EscrowTargetNotBuyer {
+        /// The act.
+        action: &'static str,
+    },
+    /// The act is the seller's.
+    EscrowTargetNotSeller {
+        /// The act.
+        action: &'static str,
+    },
+    /// The act is for one of the two sides.
+    EscrowTargetNotParty {
+        /// The act.
+        action: &'static str,
+    },
+    /// Both have to sign before the buyer pays.
+    EscrowContractNotSigned,
+    /// This side has signed.
+    EscrowAlreadySigned {
+        /// Which side.
+        party: &'static str,
+    },
+    /// A payment for the escrow is in flight.
+    EscrowPaymentProcessing,
+    /// The parts are not the whole.
+    EscrowSplitNotWhole {
+        /// Minor units that they have to sum to.
+        whole: i64,
+    },
+    /// The money is an escrow's, whose acts alone move it.
+    EscrowHoldsPayment,
+    /// The session is for an act that this page does not do.
+    SessionOfAnotherAct,
 }
 
 impl Refusal {
@@ -63,6 +111,17 @@ impl Refusal {
             Self::ReviewClosed => "review_closed",
             Self::AmountTooSmall | Self::CaptureTooSmall => "amount_too_small",
             Self::CaptureTooLarge { .. } | Self::RefundTooLarge { .. } => "amount_too_large",
+            Self::EscrowActionNotInMode { .. } => "escrow_action_not_allowed_in_mode",
+            Self::EscrowActionNotInState { .. } => "escrow_action_not_allowed_in_state",
+            Self::EscrowTargetNotBuyer { .. } => "escrow_target_not_buyer",
+            Self::EscrowTargetNotSeller { .. } => "escrow_target_not_seller",
+            Self::EscrowTargetNotParty { .. } => "escrow_target_not_party",
+            Self::EscrowContractNotSigned => "escrow_contract_not_signed",
+            Self::EscrowAlreadySigned { .. } => "escrow_already_signed",
+            Self::EscrowPaymentProcessing => "escrow_payment_processing",
+            Self::EscrowSplitNotWhole { .. } => "escrow_split_not_whole",
+            Self::EscrowHoldsPayment => "escrow_holds_payment",
+            Self::SessionOfAnotherAct => "session_of_another_act",
         }
     }
 
@@ -108,6 +167,36 @@ impl Refusal {
             Self::RefundTooLarge { available } => {
                 format!("The refund is greater than what is left to refund ({available}).")
             }
+            Self::EscrowActionNotInMode { action, mode } => {
+                format!("An escrow in {mode} mode has no `{action}`.")
+            }
+            Self::EscrowActionNotInState { action, status } => {
+                format!("The escrow is {status}, from where `{action}` is not possible.")
+            }
+            Self::EscrowTargetNotBuyer { action } => {
+                format!("`{action}` is the buyer's to do; this address is not the buyer's.")
+            }
+            Self::EscrowTargetNotSeller { action } => {
+                format!("`{action}` is the seller's to do; this address is not the seller's.")
+            }
+            Self::EscrowTargetNotParty { action } => {
+                format!("`{action}` is not for this address: it belongs to nobody who may do it in this escrow.")
+            }
+            Self::EscrowContractNotSigned => {
+                "Buyer and seller both have to sign the contract before the buyer can pay.".to_owned()
+            }
+            Self::EscrowAlreadySigned { party } => format!("The {party} has signed this contract already."),
+            Self::EscrowPaymentProcessing => {
+                "A payment for this escrow is being processed; wait for its outcome and try again.".to_owned()
+            }
+            Self::EscrowSplitNotWhole { whole } => format!(
+                "`refund_amount` and `release_amount` must both be at least 1 and together {whole}, which is what was paid."
+            ),
+            Self::EscrowHoldsPayment => {
+                "This payment belongs to an escrow: it is refunded by cancelling the escrow or resolving its dispute."
+                    .to_owned()
+            }
+            Self::SessionOfAnotherAct => "This checkout session is for another act.".to_owned(),
         }
     }
 
@@ -117,6 +206,15 @@ impl Refusal {
             Self::AmountTooSmall | Self::RefundTooLarge { .. } => Some("amount"),
             Self::PaymentMethodUnusable => Some("payment_method"),
             Self::CaptureTooSmall | Self::CaptureTooLarge { .. } => Some("amount_to_capture"),
+            // Only the acts that have a page are asked for by a parameter.
+            Self::EscrowActionNotInMode { action, .. } | Self::EscrowActionNotInState { action, .. } => {
+                Act::parse(action).map(|_| "action")
+            }
+            Self::EscrowContractNotSigned | Self::EscrowAlreadySigned { .. } => Some("action"),
+            Self::EscrowTargetNotBuyer { .. }
+            | Self::EscrowTargetNotSeller { .. }
+            | Self::EscrowTargetNotParty { .. } => Some("target_user_email"),
+            Self::EscrowSplitNotWhole { .. } => Some("refund_amount"),
             _ => None,
         }
     }

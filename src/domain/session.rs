@@ -15,6 +15,7 @@ use super::payment_method::SavedCardOptions;
 use super::pricing::PricedLine;
 use super::redirect::WayBack;
 use super::refusal::Refusal;
+use super::session_acts::EscrowTicket;
 
 /// Charges a session may try before it fails. Four leave room for a typing error and a second card
 /// and make a session worthless for testing stolen ones.
@@ -214,6 +215,8 @@ pub struct Session {
     pub metadata: Metadata,
     /// Everything that decides nothing.
     pub options: Options,
+    /// The act of an escrow that the session is for; a session without one is for a payment.
+    pub escrow: Option<EscrowTicket>,
     /// The payment, once one was started.
     pub payment_id: Option<PaymentId>,
     /// Charges tried so far, at most [`TRIES_MAX`].
@@ -309,7 +312,7 @@ impl Session {
         self.state == State::Pending && now < self.expires_at
     }
 
-    fn must_be_usable(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub(super) fn must_be_usable(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
         match self.state {
             State::Pending if now < self.expires_at => Ok(()),
             State::Pending => Err(Refusal::SessionPastDeadline),
@@ -458,6 +461,7 @@ mod tests {
             payer: None,
             metadata: Metadata::new(),
             options: Options::default(),
+            escrow: None,
             payment_id: None,
             tries,
             event_count: 1,
@@ -516,6 +520,8 @@ mod tests {
                 row("due", fresh().expire_when_due(now).map_or("-".into(), |next| show(Ok(next))));
                 row("expire", show(fresh().expire_by_merchant(now)));
                 row("cancel", show(fresh().cancel(now)));
+                row("act", show(fresh().complete_act(now)));
+                row("fail", show(fresh().fail_act(now)));
             }
         }
         let expected = include_str!("session_lifecycle.txt");

@@ -15,17 +15,19 @@ use chrono::SecondsFormat;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use zeroize::Zeroizing;
 
+use super::acts;
 use super::browser::{Browser, FormOrigin, form_origin};
 use super::identity::{Gate, gate};
 use super::page::{Pages, Policy, Token, amount, locale};
 use super::saved_cards::{self as cards, Choice};
 use super::views::{
-    AmountLine, CardMark, CheckoutField, CheckoutHints, CheckoutView, DeclineNotice, EmailField, FieldError,
+    AmountLine, CardMark, CheckoutField, CheckoutHints, CheckoutView, Deal, DeclineNotice, EmailField, FieldError,
     MessageKind, OrderLine, TimeLeft,
 };
 use crate::domain::card::{CardBrand, CardCvc, CardExpiry, CardNumber};
 use crate::domain::email::parse_email;
 use crate::domain::payment::ChargeState;
+use crate::domain::refusal::Refusal;
 use crate::domain::session::{Payer, Session, State as SessionState, TRIES_MAX};
 use crate::ops::fraud::Circumstances;
 use crate::ops::payments::{self, Try};
@@ -81,11 +83,12 @@ fn is_attempt_key(text: &str) -> bool {
     text.len() == ATTEMPT_KEY_LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// What went wrong with a form.
+/// What went wrong with a form, and the deal that is paid by it.
 #[derive(Default)]
 struct Trouble {
     errors: Vec<FieldError>,
     decline: Option<DeclineNotice>,
+    deal: Option<Deal>,
 }
 
 /// A form's fields, wiped when dropped.
@@ -122,7 +125,7 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     if !page.session.is_usable(pages.app.clock.now()) {
         return pages.go_to(&format!("/c/{token}/status"));
     }
-    if !sessions::takes_cards(&pages.app, &page.session) {
+    if page.session.is_payment() && !sessions::takes_cards(&pages.app, &page.session) {
         return pages.message(MessageKind::NotPayable);
     }
     if page.session.opened_at.is_none() && method == Method::GET {
@@ -131,8 +134,13 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     if let Gate::Ask(response) = gate(&pages, &page, &headers).await {
         return response;
     }
+    // Boxed, because most sessions are for no deal.
+    let deal = match Box::pin(acts::before_form(&pages, &token, &page, &headers)).await {
+        Ok(deal) => deal,
+        Err(response) => return response,
+    };
     // A payer who comes back to the form after a refused try is told why it was refused.
-    let mut trouble = Trouble::default();
+    let mut trouble = Trouble { deal, ..Trouble::default() };
     if page.session.tries > 0 {
         // Boxed, like all that happens seldom, because the future of this handler is moved for each page.
         match Box::pin(sessions::latest_charge(&pages.app, &page.session.id)).await {
@@ -214,6 +222,9 @@ async fn pay_inside(
         return pages.go_to(&done);
     }
     let session = &page.session;
+    if !session.is_payment() {
+        return pages.go_to(&format!("/c/{token}"));
+    }
     if !sessions::takes_cards(&pages.app, session) {
         return pages.message(MessageKind::NotPayable);
     }
@@ -247,7 +258,11 @@ async fn pay_inside(
         Ok(entered) => entered,
         Err(errors) => {
             typed.forget_card_numbers();
-            let trouble = Trouble { errors, decline: None };
+            let deal = match acts::before_form(pages, token, &page, headers).await {
+                Ok(deal) => deal,
+                Err(response) => return response,
+            };
+            let trouble = Trouble { errors, decline: None, deal };
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             return show(pages, token, &page, &offered, headers, browser, status, typed, trouble);
         }
@@ -256,6 +271,8 @@ async fn pay_inside(
     let tried = payments::pay(&pages.app, id, payer, instrument, attempt_key, circumstances).await;
     match tried {
         Ok(Try::Authenticate) => pages.go_to(&format!("/c/{token}/3ds")),
+        // The page of the session says that another payment of the deal is in flight.
+        Ok(Try::Refused(Refusal::EscrowPaymentProcessing)) => pages.go_to(&format!("/c/{token}")),
         Ok(Try::Paid | Try::InDoubt | Try::Refused(_)) => pages.go_to(&done),
         // The form says why, or the last page does. A redirect, so that the Back button does not lead to the
         // answer of a form, which browsers will not show again.
@@ -435,6 +452,7 @@ fn show(
     let view = CheckoutView {
         frame: pages.frame(Some(page), Policy::Form),
         merchant_name: page.merchant_name.clone(),
+        deal: trouble.deal,
         lines,
         amounts,
         total: show_amount(session.total.minor),

@@ -5,6 +5,9 @@
 //! they do then, and one strands a payer who has paid). A session that is not open never renders the
 //! form. Tokens that open nothing all get the same page.
 
+mod act_form;
+mod act_words;
+mod acts;
 mod assets;
 mod authenticate;
 mod browser;
@@ -38,6 +41,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/c/{token}", get(checkout::form))
         .route("/c/{token}/pay", get(checkout::back_to_form).post(checkout::pay))
+        .route("/c/{token}/act", get(acts::back_to_form).post(acts::act))
         .route("/c/{token}/identity/send", get(checkout::back_to_form).post(identity::send))
         .route("/c/{token}/identity/confirm", get(checkout::back_to_form).post(identity::confirm))
         .route("/c/{token}/cancel", get(outcome::ask_to_cancel).post(outcome::cancel))

@@ -80,6 +80,9 @@ async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> R
     if let Some(ChargeState::RequiresAction { .. }) = charge.as_ref().map(|charge| &charge.state) {
         return super::authenticate::show(pages, token, headers, false).await;
     }
+    if session.escrow.is_some() && outcome != Outcome::Processing {
+        return super::acts::tell(pages, &page, headers, way_back(&page, outcome), leave).await;
+    }
     // The link alone shows how it ended, not whose card and address it was.
     let knows = identity::knows(pages, session, headers).await?;
     let payment_method = charge
@@ -154,6 +157,7 @@ pub async fn ask_to_cancel(State(pages): State<Pages>, Token(token): Token, head
         frame: pages.frame(Some(&page), Policy::Form),
         merchant_name: page.merchant_name.clone(),
         total: amount(&page.session, &locale, page.session.total.minor),
+        is_act: !page.session.is_payment(),
         cancel_path: format!("/c/{token}/cancel"),
         checkout_path: format!("/c/{token}"),
         csrf_token: browser.csrf_token(&pages.app.keyring, &page.session.id),

@@ -4,13 +4,19 @@
 //! Left to others: which page a session gets, response headers, reading the submitted form, serving the assets.
 
 mod accent;
+mod escrow;
 mod identity;
 mod saved_cards;
 
 pub use accent::{accent_stylesheet, accent_stylesheet_path};
 use askama::Template;
+pub use escrow::{
+    ActError, ActField, ActOutcomeView, ActTyped, ActView, ContractShown, Deal, Station, WrongMoment, WrongMomentView,
+};
 pub use identity::{IdentityStep, IdentityView};
 pub use saved_cards::{Keeping, SavedCardChoice, SavedCardList};
+
+use crate::domain::escrow::Act;
 
 /// The one enhancement script and the hash that pins its bytes.
 #[derive(Clone, Debug)]
@@ -223,6 +229,8 @@ pub struct CheckoutView {
     pub frame: PageFrame,
     /// Who is paid.
     pub merchant_name: String,
+    /// The deal that is accepted by paying; `None` for a plain payment.
+    pub deal: Option<Deal>,
     /// The order, one line or more.
     pub lines: Vec<OrderLine>,
     /// Subtotal, discounts, shipping, taxes, in the order shown; empty when the lines are the total.
@@ -264,6 +272,9 @@ pub struct CheckoutView {
 }
 
 impl CheckoutView {
+    /// What paying does to a deal.
+    const ACT: Act = Act::AcceptPay;
+
     fn error_for(&self, field: CheckoutField) -> Option<&str> {
         self.errors.iter().find(|error| error.field == field).map(|error| error.message.as_str())
     }
@@ -287,6 +298,8 @@ pub struct CancelView {
     pub merchant_name: String,
     /// What would have been charged, formatted.
     pub total: String,
+    /// Whether the session is for an act without a payment.
+    pub is_act: bool,
     /// Path that the form posts to, `/c/{token}/cancel`.
     pub cancel_path: String,
     /// Path back to the form, `/c/{token}`.

@@ -6,7 +6,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::payments::{booking, find, find_with_charge, lock, provider_of, void};
+use super::payment_reads::{find, find_with_charge};
+use super::payments::{booking, lock, provider_of, void};
 use super::references::charge_ref;
 use super::replay::{Answer, Write};
 use super::{Announcements, reviews};

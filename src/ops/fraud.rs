@@ -40,6 +40,8 @@ pub(super) struct Prepared {
     email: String,
     circumstances: Circumstances,
     counters: BTreeMap<Counter, u32>,
+    /// Whether the money is to be held in escrow, which only taken money can be.
+    pub(super) is_for_escrow: bool,
     /// By what the try is counted, for its row.
     pub(super) keys: Keys,
 }
@@ -66,7 +68,7 @@ pub(super) fn prepare(
         };
         keys.set(counter.subject, app.keyring.counting_key(counter.subject.word(), livemode, &text));
     }
-    Prepared { bin, email, circumstances, counters, keys }
+    Prepared { bin, email, circumstances, counters, is_for_escrow: false, keys }
 }
 
 /// Whether a try goes to its provider.
@@ -89,7 +91,7 @@ pub(super) async fn assess(
     prepared: &Prepared,
     (provider, request): (&dyn Provider, &mut ChargeRequest),
 ) -> Result<Gate> {
-    let Prepared { bin, email, circumstances, counters, keys } = prepared;
+    let Prepared { bin, email, circumstances, counters, is_for_escrow, keys } = prepared;
     let pool = app.store.pool();
     let rules = &app.settings.fraud;
     let counts = store::fraud::count(pool, &charge.id, keys, counters, charge.created_at).await?;
@@ -105,7 +107,7 @@ pub(super) async fn assess(
     };
     // Reserved only, where the answer may ask for a review; whoever hears the answer takes the money then.
     // Where a provider cannot reserve, a review is about money that is taken already.
-    let can_reserve = provider.capabilities().manual_capture;
+    let can_reserve = provider.capabilities().manual_capture && !is_for_escrow;
     if can_reserve && rules.may_hold_by_answer(charge.livemode, charge.merchant_id.as_str()) {
         request.capture = Capture::Manual;
     }

@@ -1,8 +1,8 @@
 //! Does: short transactions round one decision each, shared by every door.
 //!
 //! The rule: lock, decide, save, append. An operation that moves money is two of these with the
-//! provider's call between them, never inside. Locks are taken in the order session, charge, payment,
-//! outbox. What is owed to webhook endpoints is handed to the worker after the commit.
+//! provider's call between them, never inside. Locks are taken in the order session, escrow, payment,
+//! charge, outbox; several sessions in the order of their ids. What is owed to webhook endpoints is handed to the worker after the commit.
 
 pub mod audit;
 pub mod batching;
@@ -14,12 +14,15 @@ pub mod confirmations;
 pub mod customers;
 pub mod doubts;
 pub mod endpoints;
+pub mod escrow_acts;
+pub mod escrows;
 pub mod events;
 pub mod fraud;
 pub mod identity;
 pub mod mails;
 pub mod merchants;
 pub mod payment_methods;
+pub mod payment_reads;
 pub mod payments;
 pub mod redirect_urls;
 mod references;
@@ -38,16 +41,18 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::domain::escrow::Escrow;
+use crate::domain::escrow_acts::EscrowEvent;
 use crate::domain::id::{EventId, MerchantId};
 use crate::domain::payment::{Charge, Payment};
 use crate::domain::session::{Session, SessionEvent};
 use crate::error::{Error, Result};
 use crate::store::outbox::NewEvent;
 use crate::telemetry;
-use crate::wire::Expand;
 use crate::wire::checkout_session::CheckoutSession;
 use crate::wire::event::{EventBody, EventRequest};
 use crate::wire::payment_intent::PaymentIntent;
+use crate::wire::{self, Expand};
 
 /// Who calls the API.
 #[derive(Debug, Clone)]
@@ -132,6 +137,33 @@ impl<'a> Announcements<'a> {
             let id = session.id.to_string();
             self.object(session, kind.kind(), &id, &object);
         }
+    }
+
+    /// Announces what a step did to an escrow. It belongs to no session, so it is numbered from the escrow's count.
+    pub(crate) fn escrow(&mut self, escrow: &mut Escrow, event: EscrowEvent) {
+        escrow.event_count = escrow.event_count.saturating_add(1);
+        let id = EventId::generate(self.now);
+        let object = wire::escrow::Escrow::new(escrow);
+        let (kind, at, livemode) = (event.kind(), self.now.timestamp(), escrow.livemode);
+        let body = match event {
+            EscrowEvent::ContractSigned(party) => {
+                let signed = wire::escrow::SignedContract { escrow: object, signed_by: party.as_str() };
+                EventBody::new(&id, kind, at, livemode, &signed, self.request)
+            }
+            _ => EventBody::new(&id, kind, at, livemode, &object, self.request),
+        };
+        self.events.push(NewEvent {
+            id: id.to_string(),
+            created_at: self.now,
+            merchant_id: escrow.merchant_id.to_string(),
+            livemode,
+            kind: kind.to_owned(),
+            object_id: escrow.id.to_string(),
+            session_id: None,
+            session_sequence: Some(escrow.event_count),
+            body_head: body.head,
+            body_tail: body.tail,
+        });
     }
 
     /// Announces a payment as it stands with its newest charge.

@@ -15,10 +15,11 @@ use sha2::{Digest, Sha256};
 use super::fraud::{self, Circumstances, Gate, Prepared};
 use super::references::{RowKeeper, charge_ref};
 use super::saved_cards::{self, Instrument, Presented};
-use super::{Announcements, Caller, count_ended, mails, reviews, to_the_end};
+use super::{Announcements, count_ended, escrow_acts, mails, reviews, to_the_end};
 use crate::app::App;
 use crate::crash::crash_point;
 use crate::domain::decline::DeclineReason;
+use crate::domain::escrow::Escrow;
 use crate::domain::fraud::Action;
 use crate::domain::id::{ChargeId, PaymentId, SessionId};
 use crate::domain::ledger::Movement;
@@ -31,13 +32,10 @@ use crate::error::{Error, Result};
 use crate::mailer;
 use crate::providers::{Authentication, CHARGE_TIMEOUT, Capture, ChargeRequest, Facts, Provider, Report, Reversal};
 use crate::store::ledger::Booking;
-use crate::store::payment_lists::Filter;
 use crate::store::together::{ChangedCharge, Changes, NewCharge};
-use crate::store::{self, Connection, Page, Transaction};
+use crate::store::{self, Connection, Transaction};
 use crate::telemetry;
 use crate::wire::event::EventRequest;
-use crate::wire::payment_intent::PaymentIntent;
-use crate::wire::{Expand, List};
 
 /// What became of a payer's try.
 #[derive(Debug)]
@@ -156,6 +154,13 @@ async fn start(
         .only_provider()
         .or_else(|| app.providers.for_mode(session.livemode).cloned())
         .ok_or_else(|| Error::Unavailable("no payment provider is configured for this mode".to_owned()))?;
+    if session.is_usable(now)
+        && let Err(refusal) = escrow_acts::keep_for_payment(&mut transaction, &session, now).await?
+    {
+        drop(transaction);
+        escrow_acts::end_if_impossible(app, session_id).await?;
+        return Ok(Start::Known(Try::Refused(refusal)));
+    }
     let is_first = session.payment_id.is_none();
     let payment_id = session.payment_id.clone().unwrap_or_else(|| PaymentId::generate(now));
     let mut session = match session.start_charge(payer, payment_id.clone(), now) {
@@ -165,7 +170,8 @@ async fn start(
     let Presented { source, method, card, bin, keep_for, pending } = chosen.present(app, &*provider, &session, now);
     let email = session.payer.as_ref().map(|payer| payer.email.clone()).unwrap_or_default();
     let owner = (&session.merchant_id, session.livemode);
-    let prepared = fraud::prepare(app, owner, &card, bin, email, circumstances);
+    let mut prepared = fraud::prepare(app, owner, &card, bin, email, circumstances);
+    prepared.is_for_escrow = session.escrow.is_some();
     let payment = new_payment(&session, payment_id.clone(), now);
     let charge = Charge {
         id: ChargeId::generate(now),
@@ -313,6 +319,7 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
     };
     let mut transaction = app.store.begin().await?;
     let session = store::sessions::lock_of_charge(&mut transaction, charge_id).await?.ok_or_else(absent)?;
+    let escrow = escrow_acts::lock_of(&mut transaction, &session).await?;
     let charge = store::payments::lock_charge(&mut transaction, charge_id).await?.ok_or_else(absent)?;
     let payment = store::payments::lock_payment(&mut transaction, &charge.payment_id).await?.ok_or_else(absent)?;
     let takes_money = matches!(state, ChargeState::Succeeded | ChargeState::Authorized);
@@ -343,7 +350,7 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
     let provider_reference = reference.or(charge.provider_reference.clone());
     let charge = Charge { state, provider_reference, facts, assessment, ..charge };
     crash_point!("settle.locked");
-    let outgoing = record(app, &mut transaction, session, payment, &charge, now).await?;
+    let outgoing = record(app, &mut transaction, (session, escrow), payment, &charge, now).await?;
     crash_point!("settle.recorded");
     app.store.commit(transaction).await?;
     crash_point!("settle.committed");
@@ -362,7 +369,7 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
 async fn record(
     app: &App,
     connection: &mut Connection,
-    mut session: Session,
+    (mut session, escrow): (Session, Option<Escrow>),
     mut payment: Payment,
     charge: &Charge,
     now: DateTime<Utc>,
@@ -397,7 +404,10 @@ async fn record(
                 charge.amount_captured = minor;
                 payment.status = PaymentStatus::Succeeded;
                 payment.amount_received = minor;
-                Movement::Captured { authorized: 0, amount: minor }
+                match &escrow {
+                    Some(_) => Movement::Held { amount: minor },
+                    None => Movement::Captured { authorized: 0, amount: minor },
+                }
             } else {
                 payment.status = PaymentStatus::RequiresCapture;
                 Movement::Authorized { amount: minor }
@@ -413,6 +423,9 @@ async fn record(
                 announcements.object(&mut session, "review.opened", review.id.as_str(), &object);
             }
             announcements.session(&mut session, &kinds);
+            if let Some(escrow) = escrow {
+                escrow_acts::payment_taken(connection, escrow, &charge, &mut announcements, now).await?;
+            }
             if app.settings.receipts && is_captured {
                 send_receipt(app, connection, &session, &charge, now).await?;
             }
@@ -421,6 +434,9 @@ async fn record(
             let (next, kinds) = session.decline(now)?;
             session = next;
             saved_cards::charge_failed(connection, &charge).await?;
+            if let Some(escrow) = escrow {
+                escrow_acts::payment_declined(connection, escrow, &charge, now).await?;
+            }
             payment.status = PaymentStatus::RequiresPaymentMethod;
             announcements.charge(&mut session, "charge.failed", &charge);
             announcements.payment(&mut session, "payment_intent.payment_failed", &payment, Some(&charge));
@@ -553,67 +569,4 @@ pub async fn come_back(app: &Arc<App>, return_state: &str) -> Result<SessionId> 
         to_the_end(app, async move { super::doubts::look_up(&inside, &charge, inside.clock.now()).await }).await?;
     }
     Ok(session)
-}
-
-/// A merchant's payment as JSON.
-///
-/// # Errors
-/// `NotFound`.
-pub async fn retrieve(app: &App, caller: &Caller, id: &str, expand: &Expand) -> Result<PaymentIntent> {
-    let (payment, latest) = find_with_charge(app, caller, id).await?;
-    Ok(PaymentIntent::new(&payment, latest.as_ref(), expand.wants("latest_charge")))
-}
-
-/// A merchant's payment and its newest charge as they were at one moment.
-///
-/// # Errors
-/// `NotFound`.
-pub(super) async fn find_with_charge(app: &App, caller: &Caller, id: &str) -> Result<(Payment, Option<Charge>)> {
-    let absent = || Error::not_found("payment_intent", id);
-    let parsed = PaymentId::parse(id).ok_or_else(absent)?;
-    let mut snapshot = app.store.snapshot().await?;
-    let payment = store::payments::find_payment(&mut *snapshot, &caller.merchant_id, caller.livemode, &parsed)
-        .await?
-        .ok_or_else(absent)?;
-    let latest = store::payments::latest_charge(&mut *snapshot, &payment.session_id).await?;
-    Ok((payment, latest))
-}
-
-/// A merchant's payment.
-///
-/// # Errors
-/// `NotFound`.
-pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Payment> {
-    let absent = || Error::not_found("payment_intent", id);
-    let parsed = PaymentId::parse(id).ok_or_else(absent)?;
-    store::payments::find_payment(app.store.pool(), &caller.merchant_id, caller.livemode, &parsed)
-        .await?
-        .ok_or_else(absent)
-}
-
-/// A page of a merchant's payments.
-///
-/// # Errors
-/// The database's.
-pub async fn list(
-    app: &App,
-    caller: &Caller,
-    filter: &Filter,
-    page: &Page,
-    expand: &Expand,
-) -> Result<List<PaymentIntent>> {
-    let mut snapshot = app.store.snapshot().await?;
-    let merchant = &caller.merchant_id;
-    let mut rows = store::payment_lists::list_payments(&mut *snapshot, merchant, caller.livemode, filter, page).await?;
-    let has_more = page.cut(&mut rows);
-    let ids: Vec<&str> = rows.iter().map(|payment| payment.id.as_str()).collect();
-    let charges = store::payments::latest_charges(&mut *snapshot, &ids).await?;
-    let data = rows
-        .iter()
-        .map(|payment| {
-            let latest = charges.iter().find(|charge| charge.payment_id == payment.id);
-            PaymentIntent::new(payment, latest, expand.wants("latest_charge"))
-        })
-        .collect();
-    Ok(List::new("/v1/payment_intents", data, has_more))
 }

@@ -4,11 +4,13 @@
 //! is pending counts as gone, so that no race gives back more than was taken. The refund's id is the
 //! provider's idempotency key: a refund without an answer is repeated until it has one.
 
-use super::Announcements;
-use super::Caller;
-use super::payments::{booking, find as find_payment, lock, provider_of};
+use chrono::{DateTime, Utc};
+
+use super::payment_reads::find as find_payment;
+use super::payments::{booking, lock, provider_of};
 use super::references::charge_ref;
 use super::replay::{Answer, Write};
+use super::{Announcements, Caller, escrow_acts};
 use crate::app::App;
 use crate::crash::crash_point;
 use crate::domain::id::{ChargeId, RefundId};
@@ -16,11 +18,11 @@ use crate::domain::ledger::Movement;
 use crate::domain::money::Money;
 use crate::domain::payment::{Charge, LOOK_UP_AFTER, Refund, RefundState};
 use crate::domain::refusal::Refusal;
-use crate::domain::session::Metadata;
+use crate::domain::session::{Metadata, Session};
 use crate::error::{Error, Result};
 use crate::providers::{CHARGE_TIMEOUT, RefundRequest, Reversal};
 use crate::store::refunds::Filter;
-use crate::store::{self, Page};
+use crate::store::{self, Connection, Page};
 use crate::wire::event::EventRequest;
 use crate::wire::{self, List};
 
@@ -76,32 +78,20 @@ pub async fn create(app: &App, write: &Write, new: NewRefund) -> Result<Answer> 
     let answer = write
         .once(app, async |connection, now| {
             let mut session = lock(connection, &known.session_id).await?;
+            if session.escrow.is_some() {
+                return Err(Refusal::EscrowHoldsPayment.into());
+            }
             let absent = || Error::not_found("charge", known.id.as_str());
             let charge = store::payments::lock_charge(connection, &known.id).await?.ok_or_else(absent)?;
             let pending = store::refunds::pending_minor(connection, &charge.id).await?;
             let amount = charge.refund(new.amount, pending)?;
-            let refund = Refund {
-                id: RefundId::generate(now),
-                merchant_id: charge.merchant_id.clone(),
-                livemode: charge.livemode,
-                charge_id: charge.id.clone(),
-                payment_id: charge.payment_id.clone(),
-                total: Money { minor: amount, currency: charge.total.currency },
-                reason: new.reason,
-                metadata: new.metadata,
-                state: RefundState::Pending,
-                provider_reference: None,
-                created_at: now,
-                look_ups: 0,
-            };
-            store::refunds::insert(connection, &refund, now + LOOK_UP_AFTER).await?;
             let cause = write.cause();
             let mut announcements = Announcements::new(&cause, now);
-            let object = wire::refund::Refund::new(&refund);
-            announcements.object(&mut session, "refund.created", refund.id.as_str(), &object);
+            let refund = pending_refund(&charge, amount, new.reason, new.metadata, now);
+            write_row(connection, &mut session, &refund, &mut announcements, now).await?;
             store::sessions::save(connection, &[&session]).await?;
             let outgoing = store::outbox::append(connection, &announcements.into_events(), &app.lease(now)).await?;
-            let answer = Answer::new(&object);
+            let answer = Answer::new(&wire::refund::Refund::new(&refund));
             made = Some(refund);
             crash_point!("refund.written");
             Ok((answer, outgoing))
@@ -115,6 +105,62 @@ pub async fn create(app: &App, write: &Write, new: NewRefund) -> Result<Answer> 
     let answer = Answer::new(&wire::refund::Refund::new(&now));
     write.keep_instead(app, &answer).await?;
     Ok(answer)
+}
+
+fn pending_refund(
+    charge: &Charge,
+    amount: i64,
+    reason: Option<String>,
+    metadata: Metadata,
+    now: DateTime<Utc>,
+) -> Refund {
+    Refund {
+        id: RefundId::generate(now),
+        merchant_id: charge.merchant_id.clone(),
+        livemode: charge.livemode,
+        charge_id: charge.id.clone(),
+        payment_id: charge.payment_id.clone(),
+        total: Money { minor: amount, currency: charge.total.currency },
+        reason,
+        metadata,
+        state: RefundState::Pending,
+        provider_reference: None,
+        created_at: now,
+        look_ups: 0,
+    }
+}
+
+async fn write_row(
+    connection: &mut Connection,
+    session: &mut Session,
+    refund: &Refund,
+    announcements: &mut Announcements<'_>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    store::refunds::insert(connection, refund, now + LOOK_UP_AFTER).await?;
+    announcements.object(session, "refund.created", refund.id.as_str(), &wire::refund::Refund::new(refund));
+    Ok(())
+}
+
+/// Writes down a refund that an escrow decided on. Session and charge are locked; the caller saves the session, and
+/// asks the provider after the commit.
+///
+/// # Errors
+/// `Refused` for more than is left, and the database's.
+pub(super) async fn write_down(
+    connection: &mut Connection,
+    session: &mut Session,
+    charge: &Charge,
+    amount: i64,
+    metadata: Metadata,
+    announcements: &mut Announcements<'_>,
+    now: DateTime<Utc>,
+) -> Result<Refund> {
+    let under_way = store::refunds::pending_minor(connection, &charge.id).await?;
+    let amount = charge.refund(Some(amount), under_way)?;
+    let refund = pending_refund(charge, amount, Some("requested_by_customer".to_owned()), metadata, now);
+    write_row(connection, session, &refund, announcements, now).await?;
+    Ok(refund)
 }
 
 /// Asks the provider to give the money back, as often as it takes, and books what it says.
@@ -151,6 +197,7 @@ async fn settle(app: &App, known: &Refund, state: RefundState, reference: Option
         store::payments::find_charge(app.store.pool(), &known.charge_id).await?.ok_or_else(absent)?.session_id;
     let mut transaction = app.store.begin().await?;
     let mut session = lock(&mut transaction, &session_id).await?;
+    let escrow = escrow_acts::lock_of(&mut transaction, &session).await?;
     let mut charge = store::payments::lock_charge(&mut transaction, &known.charge_id).await?.ok_or_else(absent)?;
     let mut refund = store::refunds::lock(&mut transaction, &known.id).await?.ok_or_else(absent)?;
     if refund.state != RefundState::Pending {
@@ -169,11 +216,20 @@ async fn settle(app: &App, known: &Refund, state: RefundState, reference: Option
             .ok_or_else(|| Error::Internal(format!("refund {} exceeds what charge {} took", refund.id, charge.id)))?;
         let mut entry = booking(&charge, now);
         entry.object_id = refund.id.as_str();
-        store::ledger::book(&mut transaction, &entry, Movement::Refunded { amount: refund.total.minor }).await?;
+        let amount = refund.total.minor;
+        let movement = if escrow.is_some() { Movement::Returned { amount } } else { Movement::Refunded { amount } };
+        store::ledger::book(&mut transaction, &entry, movement).await?;
         announcements.object(&mut session, "refund.updated", refund.id.as_str(), &object);
         announcements.charge(&mut session, "charge.refunded", &charge);
         store::payments::save_charge(&mut transaction, &charge, None, now).await?;
+        if let Some(escrow) = escrow {
+            escrow_acts::refunded(&mut transaction, escrow, &refund, &mut announcements, now).await?;
+        }
     } else {
+        if let Some(escrow) = escrow {
+            tracing::error!(escrow = %escrow.id, refund = %refund.id, charge = %charge.id,
+                "the provider says that an escrow's money cannot be given back; somebody has to look at it");
+        }
         announcements.object(&mut session, "refund.failed", refund.id.as_str(), &object);
     }
     store::refunds::save(&mut transaction, &refund, now).await?;

@@ -55,14 +55,13 @@ pub fn page_url(app: &App, session: &SessionId) -> String {
     format!("{}/c/{}", app.settings.public_url, app.keyring.payer_token(session))
 }
 
-/// Makes a session.
+/// The deadline of a new session.
 ///
 /// # Errors
-/// `Invalid` for a deadline out of bounds or a customer who is not there, those of the idempotency key, and the database's.
-pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) -> Result<Answer> {
-    let now = app.clock.now();
+/// `Invalid` when the one asked for is out of bounds.
+pub(super) fn lifetime(app: &App, asked: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
     let ceiling = app.settings.session_lifetime_max;
-    let expires_at = deadline(new.expires_at, ceiling, now).map_err(|error| {
+    deadline(asked, ceiling, now).map_err(|error| {
         let message = match error {
             LifetimeError::TooShort => "`expires_at` must be at least 1 minute from now.".to_owned(),
             LifetimeError::TooLong => {
@@ -70,11 +69,29 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
             }
         };
         Error::invalid("parameter_invalid", "expires_at", message)
-    })?;
-    if new.target_user_email.is_some() && app.settings.mail == MailRoad::Off {
+    })
+}
+
+/// Refuses a session for one user where nobody could send him a code.
+///
+/// # Errors
+/// `Invalid` when the gateway sends no mail.
+pub(super) fn must_be_reachable(app: &App, target: Option<&str>) -> Result<()> {
+    if target.is_some() && app.settings.mail == MailRoad::Off {
         let message = "`target_user_email` needs a gateway that sends mail, and this one has no mail server (`smtp_host`). Nothing was created.";
         return Err(Error::invalid("parameter_unsupported", "target_user_email", message));
     }
+    Ok(())
+}
+
+/// Makes a session.
+///
+/// # Errors
+/// `Invalid` for a deadline out of bounds, those of the idempotency key, and the database's.
+pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) -> Result<Answer> {
+    let now = app.clock.now();
+    let expires_at = lifetime(app, new.expires_at, now)?;
+    must_be_reachable(app, new.target_user_email.as_deref())?;
     let caller = &write.caller;
     let customer_id = match &new.customer {
         Some(id) => Some(Box::pin(customers::named(app, caller, "customer", id)).await?),
@@ -97,6 +114,7 @@ pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) 
         payer: None,
         metadata: new.metadata,
         options: new.options,
+        escrow: None,
         payment_id: None,
         tries: 0,
         event_count: 0,
@@ -167,6 +185,9 @@ pub(super) async fn render(
         let found = customers::as_found(connection, &session.merchant_id, session.livemode, id).await?;
         object.customer = found.map(|customer| Expandable::Object(Box::new(customer)));
     }
+    if let Some(ticket) = session.escrow.as_ref().filter(|_| expand.wants("escrow")) {
+        object.show_escrow(store::escrows::find(&mut *connection, &ticket.escrow_id).await?.as_ref());
+    }
     Ok(object)
 }
 
@@ -185,7 +206,7 @@ pub async fn find(app: &App, caller: &Caller, id: &str) -> Result<Session> {
 /// # Errors
 /// `NotFound`.
 pub async fn retrieve(app: &App, caller: &Caller, id: &str, expand: &Expand) -> Result<CheckoutSession> {
-    if !expand.wants("payment_intent") {
+    if !["payment_intent", "customer", "escrow"].iter().any(|path| expand.wants(path)) {
         let session = find(app, caller, id).await?;
         return Ok(CheckoutSession::new(&session, Some(page_url(app, &session.id)), None, expand));
     }

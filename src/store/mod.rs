@@ -10,6 +10,9 @@ pub mod codec;
 pub mod customers;
 pub mod delivery_queue;
 pub mod endpoints;
+pub mod escrow_evidence;
+pub mod escrow_history;
+pub mod escrows;
 pub mod events;
 pub mod fraud;
 pub mod idempotency;
@@ -29,6 +32,7 @@ pub mod payments;
 pub mod references;
 pub mod refunds;
 pub mod reviews;
+pub mod session_acts;
 pub mod sessions;
 pub mod together;
 

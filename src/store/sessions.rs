@@ -13,6 +13,7 @@ use super::codec::{
 };
 use super::idempotency::NewReply;
 use super::outbox::{self, Lease, NewEvent, Outgoing};
+use super::session_acts;
 use super::together::Statement;
 use super::{Connection, Failure, inconsistent};
 use crate::domain::id::{ChargeId, CustomerId, MerchantId, PaymentId, SessionId};
@@ -26,7 +27,7 @@ macro_rules! columns {
         "id, merchant_id, livemode, state, currency, amount_subtotal, amount_total, line_items,
          success_url, cancel_url, return_url, expired_url, failed_url, client_reference_id, customer_email,
          target_user_email, payer_email, payer_name, metadata, options, payment_id, tries, event_count, created_at, expires_at,
-         opened_at, ended_at, paid_at, customer_id"
+         opened_at, ended_at, paid_at, customer_id, action, act_party, escrow_id"
     };
 }
 
@@ -76,6 +77,7 @@ fn to_session(row: &PgRow) -> Result<Session> {
         payer,
         metadata: metadata_from_row("checkout_session", &id, row)?,
         options: options_from_row(&id, row)?,
+        escrow: session_acts::ticket(&id, row)?,
         payment_id: row.try_get::<Option<String>, _>("payment_id")?.map(PaymentId::from_stored),
         tries: u8::try_from(row.try_get::<i16, _>("tries")?).map_err(|_| broken("tries"))?,
         event_count: row.try_get("event_count")?,

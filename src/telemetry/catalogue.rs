@@ -171,6 +171,7 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "action", meaning: "What a fraud rule did: allow, challenge, review, block." },
     LogField { name: "voided", meaning: "Whether reserved money was let go." },
     LogField { name: "refund", meaning: "The id of a refund." },
+    LogField { name: "escrow", meaning: "The id of an escrow." },
     LogField { name: "charge", meaning: "The id of a charge." },
     LogField { name: "customer", meaning: "The id of a customer." },
     LogField { name: "payment_method", meaning: "The id of a kept card." },

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::customer::FoundCustomer;
+use super::escrow::Escrow;
 use super::line_item::LineItem;
 use super::payment_intent::PaymentIntent;
 use super::{Expand, Expandable, List, Null};
@@ -182,10 +183,11 @@ pub struct CheckoutSession {
     /// Always null.
     #[schema(value_type = Option<Object>)]
     pub wallet_options: Null,
-    /// Always null for payments.
-    pub action: Option<String>,
-    /// Always null for payments.
-    pub escrow: Option<String>,
+    /// The act of the escrow; null for payments.
+    pub action: Option<&'static str>,
+    /// The escrow; null for payments.
+    #[schema(value_type = Option<Object>)]
+    pub escrow: Option<Expandable<Escrow>>,
     /// The full lifecycle: `pending`, `processing`, `completed`, `expired`, `cancelled` or `failed`.
     pub state: &'static str,
     /// The one person who may act, after a code by mail has proven that he is it; null for whoever has the link.
@@ -343,8 +345,8 @@ impl CheckoutSession {
             after_expiration: None,
             allow_promotion_codes: None,
             allowed_payment_method_types: None,
-            amount_subtotal: Some(session.subtotal_minor),
-            amount_total: Some(session.total.minor),
+            amount_subtotal: session.is_payment().then_some(session.subtotal_minor),
+            amount_total: session.is_payment().then_some(session.total.minor),
             automatic_tax: AutomaticTax { enabled: false, liability: None, provider: None, status: None },
             billing_address_collection: None,
             branding_settings: None,
@@ -377,7 +379,7 @@ impl CheckoutSession {
             locale: session.options.locale.clone(),
             managed_payments: None,
             metadata: session.metadata.clone(),
-            mode: "payment",
+            mode: if session.escrow.is_some() { "escrow" } else { "payment" },
             name_collection: None,
             optional_items: Vec::new(),
             origin_context: None,
@@ -390,7 +392,11 @@ impl CheckoutSession {
             payment_method_configuration_details: None,
             payment_method_options: None,
             payment_method_types: vec!["card"],
-            payment_status: if session.paid_at.is_some() { "paid" } else { "unpaid" },
+            payment_status: match session.paid_at {
+                _ if !session.is_payment() => "no_payment_required",
+                Some(_) => "paid",
+                None => "unpaid",
+            },
             permissions: None,
             phone_number_collection: PhoneNumberCollection { enabled: false },
             presentment_details: None,
@@ -417,8 +423,8 @@ impl CheckoutSession {
             ui_mode: session.options.ui_mode.clone(),
             url: if state.stripe_status() == "open" { url } else { None },
             wallet_options: None,
-            action: None,
-            escrow: None,
+            action: session.escrow.as_ref().map(|ticket| ticket.act.as_str()),
+            escrow: session.escrow.as_ref().map(|ticket| Expandable::Id(ticket.escrow_id.to_string())),
             state: state.as_str(),
             target_user_email: session.target_user_email.clone(),
             expired_url: way(&session.ways_back.expired_url),
@@ -429,6 +435,13 @@ impl CheckoutSession {
                 _ => None,
             },
             ended_at: session.state.ended_at().map(|at| at.timestamp()),
+        }
+    }
+
+    /// Shows the escrow whole instead of its id.
+    pub fn show_escrow(&mut self, escrow: Option<&crate::domain::escrow::Escrow>) {
+        if let Some(escrow) = escrow {
+            self.escrow = Some(Expandable::Object(Box::new(Escrow::new(escrow))));
         }
     }
 }

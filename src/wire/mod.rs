@@ -9,6 +9,7 @@ pub mod charge;
 pub mod checkout_session;
 pub mod customer;
 pub mod error;
+pub mod escrow;
 pub mod event;
 pub mod line_item;
 pub mod payer_session;

@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::ops::{doubts, reviews, sweep};
+use crate::ops::{doubts, escrow_acts, reviews, sweep};
 use crate::telemetry;
 
 /// Between two looks for due sessions.
@@ -39,6 +39,9 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
             _ = beat.tick() => {}
         }
         expire(&app, &shutdown).await;
+        if let Err(error) = escrow_acts::complete_due(&app).await {
+            tracing::error!(error = ?error, "escrows whose inspection is over could not be completed; the next beat tries again");
+        }
         let now = Instant::now();
         if now >= vault_at {
             app.vault.forget_expired();

@@ -118,6 +118,19 @@ async fn every_operation_refuses_a_stranger() {
     world.end().await;
 }
 
+/// An escrow with a dispute, and the file that came with it.
+async fn disputed_with_a_file(world: &World, merchant: &Merchant) -> (String, String) {
+    let mut story = crate::deal::Story::of(world, merchant.clone(), &crate::deal::canoe("quick")).await;
+    story.pay().await;
+    let session = story.session("dispute", crate::deal::BUYER).await;
+    let fields = [("reason", "damaged"), ("text", "It has a hole.")];
+    let file = ("hole.pdf", "application/pdf", &b"%PDF-1.7"[..]);
+    crate::deal::press_with_files(&mut story.buyer, &session, &fields, &[file]).await.says("Dispute opened");
+    let files = merchant.get(&format!("/v1/escrows/{}/attachments", story.id)).await.ok();
+    let file = files["data"][0]["id"].as_str().expect("an id").to_owned();
+    (story.id, file)
+}
+
 /// What one merchant has of everything, by the kind's path.
 async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, String)> {
     let id = |object: &Value| object["id"].as_str().expect("an id").to_owned();
@@ -132,6 +145,7 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
     let dear = merchant.session_with(&[("line_items[0][price_data][unit_amount]", "9900")]).await;
     world.payer().pay(&dear, crate::payer::GOOD_CARD).await.says("Order placed");
     let review = merchant.get("/v1/reviews").await.ok()["data"][0].clone();
+    let (escrow, file) = disputed_with_a_file(world, merchant).await;
     let open = merchant.session().await;
     let hook = [("url", "https://shop.example/hooks"), ("enabled_events[]", "*")];
     let endpoint = merchant.post("/v1/webhook_endpoints", &hook).await.ok();
@@ -146,6 +160,8 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
         ("/v1/customers/", customer),
         ("/v1/payment_methods/", id(&methods["data"][0])),
         ("/v1/reviews/", id(&review)),
+        ("/v1/escrows/", escrow),
+        ("/v1/escrow_attachments/", file),
         ("/v1/webhook_endpoints/", id(&endpoint)),
         ("/v1/events/", id(&event)),
         ("/v1/redirect_urls/", id(&redirect)),

@@ -2,7 +2,9 @@
 //! by one, fills in the form that the page shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use checkstand::keyring::Keyring;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -105,11 +107,21 @@ pub struct Payer {
     client: reqwest::Client,
     cookies: BTreeMap<String, String>,
     forwarded_for: Option<String>,
+    keyring: Option<Arc<Keyring>>,
 }
+
+/// The id of the proofs that stories write down without a mail.
+pub const PROOF: &str = "written-down-by-a-story";
 
 impl Payer {
     pub fn new(base: &str) -> Self {
-        Self { base: base.to_owned(), client: http_client(), cookies: BTreeMap::new(), forwarded_for: None }
+        Self {
+            base: base.to_owned(),
+            client: http_client(),
+            cookies: BTreeMap::new(),
+            forwarded_for: None,
+            keyring: None,
+        }
     }
 
     pub fn cookies(&self) -> &BTreeMap<String, String> {
@@ -145,8 +157,21 @@ impl Payer {
         url::Url::parse(url).expect("a URL").path().to_owned()
     }
 
-    fn with_cookies(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    /// A browser that has proven itself wherever a proof has been written down; see `deal::Story::session`.
+    pub fn who_reads_the_mail(mut self, keyring: &Arc<Keyring>) -> Self {
+        self.keyring = Some(Arc::clone(keyring));
+        self
+    }
+
+    fn with_cookies(&self, path: &str, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let mut cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let token = path.strip_prefix("/c/").and_then(|rest| rest.split('/').next());
+        if let (Some(keyring), Some(token)) = (&self.keyring, token)
+            && let Some(session) = keyring.open_payer_token(token)
+        {
+            let id = session.as_str();
+            cookies.push(format!("pi-{}={}", &id[id.len() - 16..], keyring.binding_token(&session, PROOF)));
+        }
         if cookies.is_empty() { request } else { request.header("Cookie", cookies.join("; ")) }
     }
 
@@ -166,6 +191,23 @@ impl Payer {
         headers: &[(&str, &str)],
         form: Option<&[(&str, &str)]>,
     ) -> Page {
+        let mut body = None;
+        if let Some(fields) = form {
+            let mut text = url::form_urlencoded::Serializer::new(String::new());
+            text.extend_pairs(fields);
+            body = Some(("application/x-www-form-urlencoded", text.finish().into_bytes()));
+        }
+        self.send_body(method, path, headers, body).await
+    }
+
+    /// One request with a body of any type, no redirects.
+    pub async fn send_body(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Page {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -173,12 +215,10 @@ impl Payer {
         if let Some(forwarded_for) = &self.forwarded_for {
             request = request.header("X-Forwarded-For", forwarded_for);
         }
-        if let Some(fields) = form {
-            let mut body = url::form_urlencoded::Serializer::new(String::new());
-            body.extend_pairs(fields);
-            request = request.header("Content-Type", "application/x-www-form-urlencoded").body(body.finish());
+        if let Some((media_type, bytes)) = body {
+            request = request.header("Content-Type", media_type).body(bytes);
         }
-        let response = self.with_cookies(request).send().await.expect("the gateway answers");
+        let response = self.with_cookies(path, request).send().await.expect("the gateway answers");
         let status = response.status();
         let headers = response.headers().clone();
         for cookie in headers.get_all("set-cookie") {
@@ -191,7 +231,7 @@ impl Payer {
     }
 
     /// Follows redirects within the gateway, as a browser does.
-    async fn follow(&mut self, mut page: Page) -> Page {
+    pub async fn follow(&mut self, mut page: Page) -> Page {
         for _ in 0..5 {
             if page.status != StatusCode::SEE_OTHER {
                 return page;

@@ -404,7 +404,8 @@ async function paymentsAreReadCapturedAndCanceled() {
     assertShape(one.latest_charge, 'charge');
     seen.push(one.id);
   }
-  assert.deepEqual(seen, [canceled.id, captured.id, intent.id]);
+  const mine = [canceled.id, captured.id, intent.id];
+  assert.deepEqual(seen.filter((id) => mine.includes(id)), mine);
   ok('paymentIntents.list pages, with expand[]=data.latest_charge');
   return { session, intent: intent.id };
 }

@@ -396,7 +396,8 @@ def payments_are_read_captured_and_canceled():
     for one in listed.auto_paging_iter():
         assert_shape(one.latest_charge, "charge")
         seen.append(one.id)
-    equal(seen, [canceled.id, captured.id, intent.id], "the list of payments")
+    mine = [canceled.id, captured.id, intent.id]
+    equal([one for one in seen if one in mine], mine, "the list of payments")
     ok("payment_intents.list pages, with expand[]=data.latest_charge")
     return intent.id, intent.latest_charge.id
 

@@ -1,0 +1,313 @@
+//! The pages of an escrow's acts.
+//!
+//! The rule: a GET shows and changes nothing; the form of an act is shown only while the act is
+//! possible, and what the form asks for is checked again when it is done. An act that has become
+//! impossible has a page that says why, and whose button ends the session as failed. Nobody sees a deal
+//! before the gate has opened.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::act_form;
+use super::act_words::{Told, told};
+use super::browser::{Browser, binding_of};
+use super::identity::{gate, knows};
+use super::page::{Pages, Policy, Token, amount, locale};
+use super::views::{
+    ActError, ActOutcomeView, ActTyped, ActView, ContractShown, Deal, Moment, Outcome, Station, TimeLeft, WayBack,
+    WrongMoment, WrongMomentView,
+};
+use crate::domain::escrow::{Act, Actor, Escrow, Mode, Status};
+use crate::domain::refusal::Refusal;
+use crate::domain::session::State as SessionState;
+use crate::error::Result;
+use crate::i18n::Locale;
+use crate::ops::escrow_acts::{self, HandedIn};
+use crate::ops::{identity, sessions, to_the_end};
+use crate::server::Peer;
+use crate::store::sessions::PageSession;
+
+pub(super) fn moment(at: DateTime<Utc>) -> Moment {
+    Moment {
+        datetime: at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        text: at.format("%Y-%m-%d %H:%M UTC").to_string(),
+    }
+}
+
+fn status_words(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "not paid yet",
+        Status::Paid => "paid, the money is held",
+        Status::Delivered => "delivered, the time for inspection runs",
+        Status::Disputed => "disputed, waiting for a decision",
+        Status::CancellationRequested => "cancellation asked for, waiting for the seller",
+        Status::Refunding => "decided, money is on its way back",
+        Status::Completed => "completed",
+        Status::Cancelled => "cancelled",
+    }
+}
+
+/// The life of an escrow: what was reached, what lies ahead, and what came between.
+fn stations(escrow: &Escrow, now: DateTime<Utc>) -> Vec<Station> {
+    let times = &escrow.times;
+    let status = escrow.status(now);
+    let mut stations = vec![("Made", Some(escrow.created_at), false)];
+    if escrow.mode == Mode::Standard {
+        stations.push(("Signed by the seller", times.seller_signed, false));
+        stations.push(("Signed by the buyer", times.buyer_signed, false));
+    }
+    stations.push(("Paid", times.paid, status == Status::Paid));
+    stations.push(("Delivered", times.delivered, status == Status::Delivered));
+    let between = [
+        ("Cancellation asked for", times.cancellation_requested, status == Status::CancellationRequested),
+        ("Disputed", times.disputed, status == Status::Disputed),
+        ("Decided", times.resolved, false),
+        ("Paid back", times.refunded, status == Status::Refunding),
+    ];
+    let was = |(_, at, is_now): &(&str, Option<DateTime<Utc>>, bool)| at.is_some() || *is_now;
+    stations.extend(between.into_iter().filter(was));
+    if status == Status::Cancelled {
+        stations.push(("Cancelled", times.cancelled, true));
+    } else {
+        stations.push(("Completed", times.completed, status == Status::Completed));
+    }
+    stations
+        .into_iter()
+        .map(|(label, at, is_now)| Station { label: label.to_owned(), at: at.map(moment), is_now })
+        .collect()
+}
+
+pub(super) fn deal(page: &PageSession, escrow: &Escrow, locale: &Locale, now: DateTime<Utc>) -> Deal {
+    let words = &escrow.words;
+    let said = [
+        ("Tracking", &words.tracking_reference),
+        ("The seller’s note", &words.delivery_note),
+        ("Why the delivery was not accepted", &words.delivery_rejection_reason),
+        ("Why the buyer wants to cancel", &words.cancellation_reason),
+        ("Why the seller does not", &words.cancellation_rejection_reason),
+        ("The dispute", &words.dispute_text),
+    ];
+    Deal {
+        title: escrow.title.clone(),
+        amount: amount(&page.session, locale, escrow.total.minor),
+        buyer: escrow.buyer_email.clone(),
+        seller: escrow.seller_email.clone().unwrap_or_else(|| page.merchant_name.clone()),
+        reader: page.session.escrow.as_ref().map_or("buyer", |ticket| ticket.party.as_str()),
+        status: status_words(escrow.status(now)).to_owned(),
+        completes_at: escrow.completion_deadline().map(moment),
+        said: said.into_iter().filter_map(|(who, text)| Some((who.to_owned(), text.clone()?))).collect(),
+        stations: stations(escrow, now),
+    }
+}
+
+/// `GET /c/{token}` of a session for an act, behind the gate. Gives nothing when it is a payment that can be made: then the card
+/// form follows, with the deal beside it.
+pub async fn before_form(
+    pages: &Pages,
+    token: &str,
+    page: &PageSession,
+    headers: &HeaderMap,
+) -> std::result::Result<Option<Deal>, Response> {
+    let Some(ticket) = &page.session.escrow else { return Ok(None) };
+    let now = pages.app.clock.now();
+    let escrow = match escrow_acts::look(&pages.app, &page.session).await {
+        Ok(escrow) => escrow,
+        Err(error) => return Err(pages.failure_in(&error, token)),
+    };
+    let browser = Browser::of(headers, &pages.app.settings);
+    let locale = locale(&page.session, headers);
+    let deal = deal(page, &escrow, &locale, now);
+    let mut response = match escrow_acts::impossible(&page.session, &escrow, now) {
+        Some(refusal) => wrong_moment(pages, token, page, deal, refusal, &browser),
+        None if ticket.is_payment() => return Ok(Some(deal)),
+        None => {
+            let asked = Asked { typed: ActTyped::default(), errors: Vec::new() };
+            show(pages, token, page, &escrow, deal, asked, &browser, StatusCode::OK)
+        }
+    };
+    browser.remember(&pages.app.settings, response.headers_mut());
+    Err(response)
+}
+
+struct Asked {
+    typed: ActTyped,
+    errors: Vec<ActError>,
+}
+
+#[allow(clippy::too_many_arguments, reason = "one call renders the form from everything that stands on it")]
+fn show(
+    pages: &Pages,
+    token: &str,
+    page: &PageSession,
+    escrow: &Escrow,
+    deal: Deal,
+    asked: Asked,
+    browser: &Browser,
+    status: StatusCode,
+) -> Response {
+    let session = &page.session;
+    let act = session.escrow.as_ref().map_or(Act::AcceptPay, |ticket| ticket.act);
+    let left = (session.expires_at - pages.app.clock.now()).num_seconds();
+    let contract = escrow
+        .contract
+        .as_ref()
+        .filter(|_| act == Act::SignContract)
+        .map(|contract| ContractShown { text: contract.text.clone(), sha256: hex::encode(contract.sha256) });
+    let view = ActView {
+        frame: pages.frame(Some(page), Policy::Form),
+        merchant_name: page.merchant_name.clone(),
+        deal,
+        act,
+        contract,
+        typed: asked.typed,
+        errors: asked.errors,
+        time_left: TimeLeft {
+            deadline_datetime: session.expires_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            seconds: u32::try_from(left).unwrap_or(0),
+        },
+        act_path: format!("/c/{token}/act"),
+        cancel_path: format!("/c/{token}/cancel"),
+        csrf_token: browser.csrf_token(&pages.app.keyring, &session.id),
+        reference: session.id.to_string(),
+    };
+    pages.render(status, Policy::Form, &view)
+}
+
+fn wrong_moment(
+    pages: &Pages,
+    token: &str,
+    page: &PageSession,
+    deal: Deal,
+    refusal: Refusal,
+    browser: &Browser,
+) -> Response {
+    let moment = match refusal {
+        Refusal::EscrowAlreadySigned { .. } => WrongMoment::AlreadySigned,
+        Refusal::EscrowContractNotSigned => WrongMoment::NotSignedYet,
+        Refusal::EscrowPaymentProcessing => WrongMoment::PaymentInFlight,
+        _ => WrongMoment::MovedOn,
+    };
+    let view = WrongMomentView {
+        frame: pages.frame(Some(page), Policy::Form),
+        merchant_name: page.merchant_name.clone(),
+        deal,
+        moment,
+        act_path: (moment != WrongMoment::PaymentInFlight).then(|| format!("/c/{token}/act")),
+        page_path: format!("/c/{token}"),
+        csrf_token: browser.csrf_token(&pages.app.keyring, &page.session.id),
+        reference: page.session.id.to_string(),
+    };
+    pages.render(StatusCode::OK, Policy::Form, &view)
+}
+
+/// `POST /c/{token}/act`.
+pub async fn act(State(pages): State<Pages>, Token(token): Token, parts: Parts, body: Body) -> Response {
+    let browser = Browser::of(&parts.headers, &pages.app.settings);
+    let answered = act_inside(&pages, &token, &parts, body, &browser).await;
+    let response = answered.unwrap_or_else(|error| pages.failure_in(&error, &token));
+    pages.after_form(response, &browser)
+}
+
+async fn act_inside(pages: &Pages, token: &str, parts: &Parts, body: Body, browser: &Browser) -> Result<Response> {
+    let headers = &parts.headers;
+    let page = sessions::find_by_token(&pages.app, token).await?;
+    let session = &page.session;
+    let done = format!("/c/{token}/done");
+    let Some(ticket) = session.escrow.as_ref() else { return Ok(pages.go_to(&format!("/c/{token}"))) };
+    // Before anything is read: files are taken only from the user that they are asked of.
+    if !gate(pages, &page, headers).await.is_open() {
+        return Ok(pages.go_to(&format!("/c/{token}")));
+    }
+    let form = match act_form::read(pages, session, headers, body, browser).await {
+        Ok(form) => form,
+        Err(kind) => return Ok(pages.message_in(kind, token)),
+    };
+    if !session.is_usable(pages.app.clock.now()) {
+        return Ok(pages.go_to(&done));
+    }
+    // Before what was typed is looked at: whoever comes too late need not fill in a form first.
+    let (app, id) = (std::sync::Arc::clone(&pages.app), session.id.clone());
+    if to_the_end(&pages.app, async move { escrow_acts::end_if_impossible(&app, &id).await }).await? {
+        return Ok(pages.go_to(&done));
+    }
+    if ticket.is_payment() {
+        return Ok(pages.go_to(&format!("/c/{token}")));
+    }
+    let typed = form.typed();
+    let (request, name, files) = match form.request(ticket.act) {
+        Ok(asked) => asked,
+        Err(errors) => {
+            let escrow = escrow_acts::look(&pages.app, session).await?;
+            let deal = deal(&page, &escrow, &locale(session, headers), pages.app.clock.now());
+            let asked = Asked { typed, errors };
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return Ok(show(pages, token, &page, &escrow, deal, asked, browser, status));
+        }
+    };
+    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let ip = parts.extensions.get::<Peer>().map(|Peer(address)| address.ip().to_canonical().to_string());
+    let proof = identity::proof(&pages.app, &session.id, binding_of(headers, &pages.app.settings, &session.id)).await?;
+    let proof = proof.map(|proof| (proof.binding_id, proof.proven_at));
+    let handed_in = HandedIn { request, name, ip, user_agent, proof, files };
+    // Done, or ended otherwise: either way the page of the session says so.
+    escrow_acts::act(&pages.app, session.id.clone(), handed_in).await?;
+    Ok(pages.go_to(&done))
+}
+
+/// `GET /c/{token}/act`: where a browser lands that loads the address of the form again.
+pub async fn back_to_form(State(pages): State<Pages>, Token(token): Token) -> Response {
+    match sessions::find_by_token(&pages.app, &token).await {
+        Ok(_) => pages.go_to(&format!("/c/{token}")),
+        Err(error) => pages.failure(&error),
+    }
+}
+
+/// The page of a session for an act that has ended.
+pub async fn tell(
+    pages: &Pages,
+    page: &PageSession,
+    headers: &HeaderMap,
+    way_back: Option<(String, String)>,
+    leave: bool,
+) -> Result<Response> {
+    let session = &page.session;
+    let escrow = escrow_acts::look(&pages.app, session).await?;
+    let locale = locale(session, headers);
+    let outcome = match session.state {
+        SessionState::Completed(_) => Outcome::Completed,
+        SessionState::Processing => Outcome::Processing,
+        SessionState::Expired(at) if at < session.expires_at => Outcome::Withdrawn,
+        SessionState::Pending | SessionState::Expired(_) => Outcome::Expired,
+        SessionState::Cancelled(_) => Outcome::Cancelled,
+        SessionState::Failed(_) => Outcome::Failed,
+    };
+    // The link alone shows how it ended, not what the deal was.
+    let knows = knows(pages, session, headers).await?;
+    let total = if knows { amount(session, &locale, escrow.total.minor) } else { "The money".to_owned() };
+    let act = session.escrow.as_ref().map_or(Act::AcceptPay, |ticket| ticket.act);
+    let party = session.escrow.as_ref().map_or(Actor::Buyer, |ticket| ticket.party);
+    let status = status_words(escrow.status(pages.app.clock.now()));
+    let tries_are_used = session.tries >= crate::domain::session::TRIES_MAX;
+    let Told { heading, lead, money, next } =
+        told(act, party, outcome, &escrow, &total, status, tries_are_used, &page.merchant_name);
+    let leaves_by_itself = leave && matches!(outcome, Outcome::Completed | Outcome::Cancelled);
+    let view = ActOutcomeView {
+        frame: pages.frame(Some(page), Policy::Hop),
+        merchant_name: page.merchant_name.clone(),
+        outcome,
+        heading,
+        lead,
+        money,
+        next,
+        title: knows.then(|| escrow.title.clone()),
+        happened_at: session.state.ended_at().map(moment),
+        way_back: way_back.map(|(url, domain)| WayBack { url, domain, refresh_seconds: leaves_by_itself.then_some(0) }),
+        support_email: page.support_email.clone().filter(|_| outcome != Outcome::Completed),
+        reference: session.id.to_string(),
+    };
+    Ok(pages.render(StatusCode::OK, Policy::Hop, &view))
+}

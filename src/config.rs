@@ -41,6 +41,9 @@ const IDEMPOTENCY_RETENTION_HOURS_MIN: u32 = 24;
 /// Most database connections of one process: PostgreSQL's own default is a hundred for all.
 const DATABASE_CONNECTIONS_MAX: u32 = 500;
 
+/// Longest time that a provider is left alone before it is tried again.
+const BREAKER_OPEN_SECONDS_MAX: u32 = 60;
+
 /// Most sessions in one statement: beyond that a statement only takes longer.
 const CREATE_BATCH_MAX: u16 = 1024;
 
@@ -83,6 +86,16 @@ pub struct Config {
     pub webhook_concurrency_per_endpoint: u16,
     /// Whether card numbers may be typed into our pages in live mode.
     pub card_entry_live: bool,
+    /// Who gets which charge; the first rule that fits decides.
+    pub routing: Vec<RoutingRule>,
+    /// Charges without an answer before a provider is left alone; 0: never.
+    pub breaker_failures_min: u32,
+    /// For how long at first.
+    pub breaker_open_seconds: u32,
+    /// The simulated companies, in order of preference.
+    pub simulator_names: Vec<String>,
+    /// How they misbehave from the start: `name:fault:times`.
+    pub simulator_faults: Vec<String>,
     /// Milliseconds that the simulator takes.
     pub simulator_latency_ms: u64,
     /// A further address for health and metrics; empty for none.
@@ -156,6 +169,26 @@ pub enum TestModeProvider {
     Simulator,
     /// Stripe's test mode.
     Stripe,
+}
+
+/// A rule of routing as it stands in the file.
+#[derive(Deserialize, Debug, Clone, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoutingRule {
+    /// ISO 4217 codes.
+    pub currencies: Vec<String>,
+    /// Card brands in Stripe's words.
+    pub brands: Vec<String>,
+    /// Minor units of the one currency.
+    pub amount_min: Option<i64>,
+    /// Minor units of the one currency.
+    pub amount_max: Option<i64>,
+    /// Ids.
+    pub merchants: Vec<String>,
+    /// `test` or `live`.
+    pub mode: Option<String>,
+    /// Who is asked, in order.
+    pub providers: Vec<String>,
 }
 
 /// How log lines look.
@@ -245,7 +278,9 @@ impl Config {
             .with_list_parse_key("card_vault_keys")
             .with_list_parse_key("trusted_proxies")
             .with_list_parse_key("stripe_callback_secrets")
-            .with_list_parse_key("stripe_omitted_parameters");
+            .with_list_parse_key("stripe_omitted_parameters")
+            .with_list_parse_key("simulator_names")
+            .with_list_parse_key("simulator_faults");
         let config: Self = builder
             .add_source(environment)
             .build()
@@ -282,6 +317,9 @@ impl Config {
                 "webhook_concurrency_total",
                 "and `webhook_concurrency_per_endpoint` must be at least 1".to_owned(),
             );
+        }
+        if !(1..=BREAKER_OPEN_SECONDS_MAX).contains(&self.breaker_open_seconds) {
+            return bad("breaker_open_seconds", format!("must be 1 to {BREAKER_OPEN_SECONDS_MAX}"));
         }
         let origin_is_fine = self.public_url.is_empty()
             || url::Url::parse(&self.public_url).is_ok_and(|url| {

@@ -4,6 +4,9 @@
 //! no new requests, those in hand end, deliveries under way end and the rest is given back, then the
 //! database is closed.
 
+mod providers;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,17 +25,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::{App, Outbox};
 use crate::clock::Clock;
-use crate::config::{Config, TestModeProvider};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::headers::{HeaderPolicy, security_headers};
 use crate::keyring::Keyring;
-use crate::ops::batching;
 use crate::ops::endpoints::open_secret;
+use crate::ops::{batching, outages};
 use crate::providers::simulator::Simulator;
 use crate::providers::simulator_acs;
 use crate::providers::simulator_faults::SimulatorBehaviour;
 use crate::providers::stripe::{self, Stripe, StripeSettings};
-use crate::providers::{Provider, Registry};
 use crate::smtp::SmtpClient;
 use crate::store::Store;
 use crate::store::allow_lists::AllowLists;
@@ -42,6 +44,9 @@ use crate::vault::sealing::Sealing;
 use crate::worker::deliver::{self, DeliverSettings, DeliverWorker};
 use crate::worker::{mail, sweep};
 use crate::{api, callbacks, hosted, server};
+
+use self::providers::Providers;
+pub use self::providers::check as check_providers;
 
 /// How long deliveries under way may take to end when the process stops.
 const DELIVERY_GRACE: Duration = Duration::from_secs(8);
@@ -61,8 +66,8 @@ pub struct Roles {
 pub struct Gateway {
     /// The application.
     pub app: Arc<App>,
-    /// Told how to behave in tests and in development.
-    pub simulator: SimulatorBehaviour,
+    /// Told how to behave in tests and in development: each simulated company, by name.
+    pub simulators: BTreeMap<String, SimulatorBehaviour>,
     bank: Arc<Simulator>,
     config: Config,
     deliver: Option<DeliverWorker>,
@@ -98,18 +103,8 @@ impl Gateway {
         let clock = Arc::new(Clock::new(store.now().await?));
         let keyring = Arc::new(keyring);
         let vault = Arc::new(Vault::new(keyring.fingerprint_key()));
-        let simulator = SimulatorBehaviour::default();
-        simulator.set_latency_ms(config.simulator_latency_ms);
-        let bank_url = config.simulator_bank_url();
-        let bank = Arc::new(Simulator::new(store.pool().clone(), Arc::clone(&vault), simulator.clone(), bank_url));
-        let toy: Arc<dyn Provider> = Arc::clone(&bank) as Arc<dyn Provider>;
-        let mut in_order = vec![toy];
-        if let Some(stripe) = stripe(&config, &vault, &clock)? {
-            // The first that serves a mode gets its charges; the simulator serves test mode only.
-            let place = usize::from(config.test_mode_provider == TestModeProvider::Simulator);
-            in_order.insert(place, Arc::new(stripe));
-        }
-        let providers = Registry::new(in_order).map_err(|error| Error::Internal(error.to_string()))?;
+        let stripe = stripe(&config, &vault, &clock)?;
+        let Providers { registry: providers, bank, simulators } = providers::open(&config, &store, &vault, stripe)?;
         let mut deliver = None;
         let mut outbox = None;
         if roles.worker {
@@ -141,6 +136,7 @@ impl Gateway {
             mail_wake: tokio::sync::Notify::new(),
             tasks: TaskTracker::new(),
         });
+        outages::show_all(&app);
         let stop = CancellationToken::new();
         let batch_workers = unstarted.start(&app, config.create_batch_max, &stop);
         let sweeps = if roles.worker {
@@ -155,7 +151,7 @@ impl Gateway {
             Some(client) if roles.worker => Some(tokio::spawn(mail::run(Arc::clone(&app), client, stop.clone()))),
             _ => None,
         };
-        Ok(Self { app, simulator, bank, config, deliver, sweeps, mails, batch_workers, stop })
+        Ok(Self { app, simulators, bank, config, deliver, sweeps, mails, batch_workers, stop })
     }
 
     fn operations_routes(&self) -> Router {
@@ -334,7 +330,8 @@ async fn healthz() -> &'static str {
 /// Ready: the database answers.
 async fn readyz(State(app): State<Arc<App>>) -> Response {
     match app.store.now().await {
-        Ok(_) => "ready\n".into_response(),
+        // How the providers are is said for people only: one that is away is no reason to send payers elsewhere.
+        Ok(_) => format!("ready\n{}", outages::summary(&app)).into_response(),
         Err(error) => {
             tracing::error!(error = ?error, "not ready: the database does not answer");
             (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()

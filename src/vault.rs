@@ -1,15 +1,16 @@
 //! Card number in, token out: beside the providers, the only code that sees a card number.
 //!
 //! Rule: a card lives in memory only, is handed out once, and is wiped after use, after a minute,
-//! or when newer cards need its room. Nothing of it can be printed. A restart forgets all cards,
-//! so a charge that was cut off can be looked up, but never be sent again. What is to last, where the
-//! operator wants that, is [`sealing`]'s.
+//! or when newer cards need its room. It is handed out again only where the caller held it back and
+//! says that the first to have it certainly took no money; it is never copied. Nothing of it can be
+//! printed. A restart forgets all cards, so a charge that was cut off can be looked up, but never be
+//! sent again. What is to last, where the operator wants that, is [`sealing`]'s.
 
 pub mod sealing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -96,9 +97,13 @@ struct Cards {
 }
 
 struct Waiting {
-    card: EnteredCard,
+    card: Arc<EnteredCard>,
     age: u64,
     kept_at: Instant,
+    /// Whether it stays when it is handed out.
+    is_held: bool,
+    /// Whether somebody has it.
+    is_out: bool,
 }
 
 impl Vault {
@@ -114,15 +119,45 @@ impl Vault {
     }
 
     /// Hands a card out, once. `None` when it was used, forgotten, or never here. Dropping the card
-    /// wipes it.
-    pub fn take(&self, token: &VaultToken) -> Option<EnteredCard> {
+    /// wipes it, or, where it is held, leaves the vault's to be wiped.
+    pub fn take(&self, token: &VaultToken) -> Option<Arc<EnteredCard>> {
         self.take_at(token, Instant::now())
+    }
+
+    /// Keeps a card in waiting here when it is handed out, so that it can be lent again. Whoever holds
+    /// a card calls [`forget`](Vault::forget) as soon as its charge is settled or in doubt; its minute
+    /// is not prolonged.
+    pub fn hold(&self, token: &VaultToken) {
+        if let Some(waiting) = self.cards().by_token.get_mut(token) {
+            waiting.is_held = true;
+        }
+    }
+
+    /// Lets a held card be handed out once more. Only for who knows for certain that the one who had it
+    /// took no money and will not. False when the card is gone.
+    pub fn lend_again(&self, token: &VaultToken) -> bool {
+        let mut cards = self.cards();
+        cards.forget_expired(Instant::now());
+        cards.by_token.get_mut(token).is_some_and(|waiting| {
+            waiting.is_out = false;
+            waiting.is_held
+        })
+    }
+
+    /// Wipes a card, unless somebody is using it, who then does.
+    pub fn forget(&self, token: &VaultToken) {
+        self.cards().remove(token);
     }
 
     /// Wipes the cards whose minute is over and says how many. Each call of the vault does this;
     /// call it now and then in a quiet process too, so that no card outstays its time.
     pub fn forget_expired(&self) -> usize {
         self.cards().forget_expired(Instant::now())
+    }
+
+    /// How many cards are in memory just now.
+    pub fn cards_kept(&self) -> usize {
+        self.cards().by_token.len()
     }
 
     /// 16 letters and digits: the same for the same number under the same key.
@@ -153,10 +188,17 @@ impl Vault {
         kept
     }
 
-    fn take_at(&self, token: &VaultToken, now: Instant) -> Option<EnteredCard> {
+    fn take_at(&self, token: &VaultToken, now: Instant) -> Option<Arc<EnteredCard>> {
         let mut cards = self.cards();
         cards.forget_expired(now);
-        cards.remove(token)
+        match cards.by_token.get_mut(token) {
+            Some(held) if held.is_held && held.is_out => None,
+            Some(held) if held.is_held => {
+                held.is_out = true;
+                Some(Arc::clone(&held.card))
+            }
+            _ => cards.remove(token),
+        }
     }
 
     /// A panic elsewhere cannot leave the two maps apart for long enough to matter: at worst a card
@@ -177,10 +219,11 @@ impl Cards {
         let age = self.next_age;
         self.next_age += 1;
         self.by_age.insert(age, token.clone());
-        self.by_token.insert(token, Waiting { card, age, kept_at: now });
+        let waiting = Waiting { card: Arc::new(card), age, kept_at: now, is_held: false, is_out: false };
+        self.by_token.insert(token, waiting);
     }
 
-    fn remove(&mut self, token: &VaultToken) -> Option<EnteredCard> {
+    fn remove(&mut self, token: &VaultToken) -> Option<Arc<EnteredCard>> {
         let waiting = self.by_token.remove(token)?;
         self.by_age.remove(&waiting.age);
         Some(waiting.card)
@@ -247,6 +290,38 @@ mod tests {
         assert_eq!(taken.number.expose(), "4242424242424242");
         assert!(vault.take(&kept.token).is_none());
         assert!(vault.cards().by_age.is_empty());
+    }
+
+    #[test]
+    fn a_held_card_is_lent_again_only_when_told_and_until_it_is_forgotten() {
+        let vault = vault(1);
+        let token = vault.keep(card("4242424242424242")).token;
+        vault.hold(&token);
+        let first = vault.take(&token).expect("the card just kept");
+        assert!(vault.take(&token).is_none(), "somebody has it");
+        drop(first);
+        assert!(vault.take(&token).is_none(), "nobody said that no money was taken");
+        assert!(vault.lend_again(&token));
+        let second = vault.take(&token).expect("lent again");
+        assert_eq!(second.number.expose(), "4242424242424242");
+        vault.forget(&token);
+        assert_eq!(Arc::strong_count(&second), 1, "the last one to be dropped, which wipes it");
+        assert!(!vault.lend_again(&token) && vault.take(&token).is_none());
+        assert!(vault.cards().by_age.is_empty());
+    }
+
+    #[test]
+    fn a_held_card_has_its_minute_like_any_other() {
+        let vault = vault(1);
+        let start = Instant::now();
+        let token = vault.keep_at(card("4242424242424242"), start).token;
+        vault.hold(&token);
+        let lent = vault.take_at(&token, start).expect("the card just kept");
+        vault.cards().forget_expired(start + CARD_LIFETIME);
+        assert_eq!(Arc::strong_count(&lent), 1);
+        // One that is not held is not lent again, however often it is asked for.
+        let once = vault.keep_at(card("4242424242424242"), start).token;
+        assert!(!vault.lend_again(&once));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::params::ParamError;
 use super::reference::ERRORS_PATH;
+use crate::domain::refusal::Refusal;
 use crate::error::Error;
 use crate::headers::api_headers;
 use crate::ops::replay::Answer;
@@ -101,6 +102,9 @@ impl From<Error> for ApiError {
         let message = error.to_string();
         let invalid = "invalid_request_error";
         match error {
+            Error::Refused(away @ Refusal::ProvidersAway) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "api_error", Some(away.code()), message)
+            }
             Error::Refused(refusal) => {
                 let mut answer = Self::new(StatusCode::BAD_REQUEST, invalid, Some(refusal.code()), message);
                 answer.body.param = refusal.param().map(str::to_owned);

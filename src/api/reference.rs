@@ -162,6 +162,11 @@ pub const ERROR_CODES: &[ErrorCode] = &[
         402,
         "The card could not be processed just now. Nothing was charged; it may be tried again.",
     ),
+    code(
+        "provider_unavailable",
+        503,
+        "No payment provider that could take the charge answers just now. Nothing was charged; try again in a minute.",
+    ),
     code("rate_limit", 429, "Too many requests for one checkout session. Wait a few seconds."),
     code(
         "redirect_url_not_allowed",

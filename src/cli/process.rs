@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use checkstand::config::Config;
+use checkstand::error::Error;
 use checkstand::gateway::{self, Gateway, Roles};
 use checkstand::keyring::Keyring;
 use checkstand::ops::card_vault;
@@ -193,5 +194,9 @@ pub fn check_config(file: Option<&Path>) -> Result<(), Failure> {
     Sealing::new(&config.card_vault_keys).map_err(|error| Failure::from(error.to_string()))?;
     EnvFilter::try_new(&config.log_filter)
         .map_err(|error| Failure::from(format!("`log_filter` is not a filter such as \"info\": {error}")))?;
+    checkstand::gateway::check_providers(&config).map_err(|error| match error {
+        Error::Unavailable(sentence) => Failure::from(sentence),
+        other => Failure::from(other.to_string()),
+    })?;
     output::print("The configuration is fine.\n")
 }

@@ -131,7 +131,7 @@ impl fmt::Debug for CardNumber {
     }
 }
 
-/// A card's printed security code. Must not outlive the one call that uses it (PCI DSS 3.3.1.2):
+/// A card's printed security code. Must not outlive the authorisation that uses it (PCI DSS 3.3.1.2):
 /// wiped when dropped, neither cloned nor printed.
 pub struct CardCvc {
     ascii_digits: Box<Zeroizing<[u8; 4]>>,

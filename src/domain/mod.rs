@@ -28,6 +28,7 @@ pub mod pricing;
 pub mod redirect;
 pub mod refusal;
 pub mod review;
+pub mod routing;
 pub mod session;
 pub mod session_acts;
 pub mod signature;

@@ -231,6 +231,8 @@ pub struct Charge {
     pub session_id: SessionId,
     /// The number of the form that was sent; the same form sent twice is one charge.
     pub attempt_key: String,
+    /// Which of that form's charges it is, from 1: each provider that is asked has one of its own.
+    pub attempt_turn: i16,
     /// The provider asked.
     pub provider: String,
     /// The provider's own name for it.

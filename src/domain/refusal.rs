@@ -16,6 +16,8 @@ pub enum Refusal {
     SessionProcessing,
     /// The session's deadline has passed, though it has not been swept yet.
     SessionPastDeadline,
+    /// Nobody who could take the money answers just now; nothing was sent to anybody.
+    ProvidersAway,
     /// The payment's status does not allow it.
     PaymentUnexpectedState(PaymentStatus),
     /// The payment belongs to a session that is still open, which alone decides about it.
@@ -101,6 +103,7 @@ impl Refusal {
         match self {
             Self::SessionNotOpen(_) | Self::SessionPastDeadline => "session_not_open",
             Self::SessionProcessing => "session_processing",
+            Self::ProvidersAway => "provider_unavailable",
             Self::PaymentUnexpectedState(_) | Self::PaymentOfOpenSession | Self::NobodyAsked => {
                 "payment_intent_unexpected_state"
             }
@@ -136,6 +139,10 @@ impl Refusal {
             }
             Self::SessionPastDeadline => {
                 "Only checkout sessions that are open can do this; the deadline of this one has passed.".to_owned()
+            }
+            Self::ProvidersAway => {
+                "No payment provider answers just now. Nothing was sent to any and nothing was charged; try again in a minute."
+                    .to_owned()
             }
             Self::PaymentUnexpectedState(status) => {
                 format!("The payment intent's status is {}, which does not allow this.", status.as_str())

@@ -29,6 +29,7 @@ use crate::domain::email::parse_email;
 use crate::domain::payment::ChargeState;
 use crate::domain::refusal::Refusal;
 use crate::domain::session::{Payer, Session, State as SessionState, TRIES_MAX};
+use crate::error::Error;
 use crate::ops::fraud::Circumstances;
 use crate::ops::payments::{self, Try};
 use crate::ops::saved_cards::{self, Instrument, Offered, OfferedCard};
@@ -49,6 +50,10 @@ const CARD_NAME_CHARS_MAX: usize = 100;
 
 /// Characters of an attempt key: 128 bits in lower-case hexadecimal.
 const ATTEMPT_KEY_LENGTH: usize = 32;
+
+/// What a payer hears when nobody can be asked for the money.
+const PROVIDERS_AWAY: &str =
+    "Cards cannot be taken just now. You were not charged, and your card was not kept. Try again in a minute.";
 
 /// What the payer typed and may see again.
 #[derive(Default)]
@@ -277,6 +282,18 @@ async fn pay_inside(
         // The form says why, or the last page does. A redirect, so that the Back button does not lead to the
         // answer of a form, which browsers will not show again.
         Ok(Try::Declined(_)) => pages.go_to(&format!("/c/{token}")),
+        // Told at once, on the form with everything but the card: nothing was begun and no try was used.
+        Err(Error::Refused(Refusal::ProvidersAway)) => {
+            let decline = Some(DeclineNotice { message: PROVIDERS_AWAY.to_owned(), tries_left: None });
+            let deal = match acts::before_form(pages, token, &page, headers).await {
+                Ok(deal) => deal,
+                Err(response) => return response,
+            };
+            typed.forget_card_numbers();
+            let trouble = Trouble { errors: Vec::new(), decline, deal };
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            show(pages, token, &page, &offered, headers, browser, status, typed, trouble)
+        }
         Err(error) => pages.failure_in(&error, token),
     }
 }

@@ -58,7 +58,8 @@ pub async fn receive(app: &Arc<App>, provider: &str, headers: &[(String, String)
         }
         Err(CallbackError::Unrelated) => Received::Unrelated,
     };
-    metrics::counter!(telemetry::CALLBACKS_TOTAL, "provider" => name, "outcome" => received.word()).increment(1);
+    metrics::counter!(telemetry::CALLBACKS_TOTAL, "provider" => name.to_owned(), "outcome" => received.word())
+        .increment(1);
     Ok(received)
 }
 

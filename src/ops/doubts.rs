@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::payments::{provider_of, settle, void};
 use super::references::charge_ref;
-use super::{captures, refunds};
+use super::{captures, outages, refunds};
 use crate::app::App;
 use crate::crash::crash_point;
 use crate::domain::decline::DeclineReason;
@@ -85,8 +85,12 @@ pub(super) async fn look_up(app: &App, charge: &Charge, now: DateTime<Utc>) -> R
         return close(app, charge, provider.as_ref()).await;
     }
     let answer = tokio::time::timeout(CHARGE_TIMEOUT, provider.look_up(&charge_ref(charge))).await;
-    match answer.unwrap_or(LookUp::Unknown) {
-        LookUp::Found(Report::Pending { .. } | Report::Unknown { .. }) | LookUp::Unknown => Ok(()),
+    let answer = answer.unwrap_or(LookUp::Unknown);
+    outages::hear_look_up(app, &charge.provider, answer != LookUp::Unknown);
+    match answer {
+        // That a question was not sent says nothing of the charge.
+        LookUp::Found(Report::Pending { .. } | Report::Unknown { .. } | Report::Unavailable { .. })
+        | LookUp::Unknown => Ok(()),
         LookUp::Found(Report::RequiresAction { .. }) if matches!(charge.state, ChargeState::RequiresAction { .. }) => {
             close_if_too_late(app, charge, provider.as_ref(), now).await
         }

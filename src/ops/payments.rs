@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use super::fraud::{self, Circumstances, Gate, Prepared};
-use super::references::{RowKeeper, charge_ref};
+use super::failover::{self, Started};
+use super::fraud::{self, Circumstances, Gate};
+use super::references::charge_ref;
 use super::saved_cards::{self, Instrument, Presented};
 use super::{Announcements, count_ended, escrow_acts, mails, reviews, to_the_end};
 use crate::app::App;
@@ -65,7 +64,8 @@ pub(super) fn failure(reason: DeclineReason) -> ChargeFailure {
 /// and charges nothing. Runs to its end even when the payer goes away.
 ///
 /// # Errors
-/// `Unavailable` when no provider serves the mode or the database is away; then nothing was taken.
+/// `Unavailable` when no provider takes such a charge or the database is away, `ProvidersAway` when none of them
+/// can be reached; then nothing was taken.
 pub async fn pay(
     app: &Arc<App>,
     session: SessionId,
@@ -91,35 +91,22 @@ async fn pay_inside(
         Start::Charge(started) => started,
         Start::Known(known) => return Ok(known),
     };
-    let Started { charge, mut request, provider, prepared } = *started;
+    let mut started = *started;
     crash_point!("pay.committed");
-    match fraud::assess(app, &charge, &prepared, (provider.as_ref(), &mut request)).await {
-        Ok(Gate::Open) => {}
+    let asked = (started.route.provider.as_ref(), &mut started.request);
+    match fraud::assess(app, &started.charge, &started.prepared, asked).await {
+        Ok(Gate::Open) => failover::charge(app, started).await,
         Ok(Gate::Shut) => {
-            drop(request.source.token().and_then(|token| app.vault.take(token)));
-            let reason = DeclineReason::Fraudulent;
-            return settle(app, &charge.id, Report::Declined { reason, reference: None, facts: Facts::default() })
-                .await;
+            drop(started.request.source.token().and_then(|token| app.vault.take(token)));
+            let report =
+                Report::Declined { reason: DeclineReason::Fraudulent, reference: None, facts: Facts::default() };
+            settle(app, &started.charge.id, report).await
         }
         Err(error) => {
-            drop(request.source.token().and_then(|token| app.vault.take(token)));
-            return Err(error);
+            drop(started.request.source.token().and_then(|token| app.vault.take(token)));
+            Err(error)
         }
     }
-    let keeper = RowKeeper::new(app, &charge.id);
-    let report = match tokio::time::timeout(CHARGE_TIMEOUT, provider.charge(request, &keeper)).await {
-        Ok(report) => report,
-        Err(_) => Report::Unknown { detail: "no answer within the time for a charge".to_owned() },
-    };
-    crash_point!("pay.answered");
-    settle(app, &charge.id, report).await
-}
-
-struct Started {
-    charge: Charge,
-    request: ChargeRequest,
-    provider: Arc<dyn Provider>,
-    prepared: Prepared,
 }
 
 enum Start {
@@ -149,11 +136,6 @@ async fn start(
         Ok(chosen) => chosen,
         Err(refusal) => return Ok(Start::Known(Try::Refused(refusal))),
     };
-    // A kept card's reference belongs to one provider; everything else may go to any.
-    let provider = chosen
-        .only_provider()
-        .or_else(|| app.providers.for_mode(session.livemode).cloned())
-        .ok_or_else(|| Error::Unavailable("no payment provider is configured for this mode".to_owned()))?;
     if session.is_usable(now)
         && let Err(refusal) = escrow_acts::keep_for_payment(&mut transaction, &session, now).await?
     {
@@ -167,7 +149,10 @@ async fn start(
         Ok(session) => session,
         Err(refusal) => return Ok(Start::Known(Try::Refused(refusal))),
     };
-    let Presented { source, method, card, bin, keep_for, pending } = chosen.present(app, &*provider, &session, now);
+    let authentication = Authentication::WhenRequired;
+    let route = failover::choose(app, &session, (chosen.brand(), chosen.only_provider()), authentication, now)?;
+    let Presented { source, method, card, bin, keep_for, pending } =
+        chosen.present(app, &*route.provider, &session, now);
     let email = session.payer.as_ref().map(|payer| payer.email.clone()).unwrap_or_default();
     let owner = (&session.merchant_id, session.livemode);
     let mut prepared = fraud::prepare(app, owner, &card, bin, email, circumstances);
@@ -180,7 +165,8 @@ async fn start(
         payment_id,
         session_id: session.id.clone(),
         attempt_key,
-        provider: provider.name().to_owned(),
+        attempt_turn: 1,
+        provider: route.provider.name().to_owned(),
         provider_reference: None,
         total: session.total,
         state: ChargeState::Pending,
@@ -197,8 +183,7 @@ async fn start(
         look_ups: 0,
         closing: false,
     };
-    let return_state = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-    let return_state_hash: [u8; 32] = Sha256::digest(&return_state).into();
+    let (return_url, return_state_hash) = failover::way_back(app);
     let request = EventRequest::default();
     let mut announcements = Announcements::new(&request, now);
     if is_first {
@@ -250,11 +235,11 @@ async fn start(
             CaptureMethod::Automatic => Capture::Automatic,
             CaptureMethod::Manual => Capture::Manual,
         },
-        authentication: Authentication::WhenRequired,
-        return_url: format!("{}/3ds/{return_state}", app.settings.public_url),
+        authentication,
+        return_url,
         statement_descriptor: payment.statement_descriptor,
     };
-    Ok(Start::Charge(Box::new(Started { charge, request, provider, prepared })))
+    Ok(Start::Charge(Box::new(Started { charge, request, route, prepared })))
 }
 
 fn new_payment(session: &Session, id: PaymentId, now: DateTime<Utc>) -> Payment {
@@ -314,6 +299,7 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
         Report::Reversed { reference } => {
             (ChargeState::Failed(failure(DeclineReason::ProcessingError)), Some(reference), Facts::default())
         }
+        Report::Unavailable { .. } => (ChargeState::Failed(failover::unreachable()), None, Facts::default()),
         Report::Pending { .. } => return doubt(app, charge_id, "the provider has not decided", now).await,
         Report::Unknown { detail } => return doubt(app, charge_id, &detail, now).await,
     };

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::Announcements;
 use crate::app::App;
-use crate::domain::card::{CardExpiry, CardSummary};
+use crate::domain::card::{CardBrand, CardExpiry, CardSummary};
 use crate::domain::customer::Customer;
 use crate::domain::id::{CustomerId, PaymentMethodId};
 use crate::domain::payment::{Charge, Payment};
@@ -198,6 +198,14 @@ pub(super) async fn choose(
 }
 
 impl Chosen {
+    /// The brand of the card.
+    pub(super) fn brand(&self) -> CardBrand {
+        match self {
+            Self::Number { card, .. } => card.number.brand(),
+            Self::Reference { method, .. } => method.card.brand,
+        }
+    }
+
     /// The only provider that can charge it; `None` leaves the choice open.
     pub(super) fn only_provider(&self) -> Option<Arc<dyn Provider>> {
         match self {

@@ -20,6 +20,7 @@ use crate::vault::VaultToken;
 pub use reference::{ChargeRef, NotRemembered, ReferenceKeeper};
 pub use registry::{DuplicateProvider, Registry};
 
+pub mod breaker;
 mod reference;
 pub mod registry;
 pub mod simulator;
@@ -54,7 +55,7 @@ pub enum ChallengeAnswer {
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// The name under which charges remember their provider. Never changes.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// What this provider can do.
     fn capabilities(&self) -> Capabilities;
@@ -292,6 +293,13 @@ pub enum Report {
     /// Timed out, cut off, or a failure of the provider's server: the money may have been taken.
     /// Only a look-up can tell; never charge under another id instead.
     Unknown {
+        /// What happened, for the log.
+        detail: String,
+    },
+    /// The provider could not be reached, and not one byte of the charge was sent: it was certainly
+    /// not taken, and another provider may be asked. Only ever the answer of [`Provider::charge`];
+    /// a call that may have begun to send is [`Unknown`](Report::Unknown).
+    Unavailable {
         /// What happened, for the log.
         detail: String,
     },

@@ -26,18 +26,22 @@ use crate::domain::card::{CardNumber, DeclineReason};
 use crate::domain::money::Money;
 use crate::vault::Vault;
 
-/// The name under which charges remember the simulator.
+/// The name under which charges remember the simulator, where there is only one.
 pub const NAME: &str = "simulator";
 
 /// How long a charge stays silent under [`Fault::HangAfter`]: longer than any caller waits, yet not
 /// for ever, so that a caller without a time-out shows itself and does not leak.
 const HANG: Duration = Duration::from_secs(3 * CHARGE_TIMEOUT.as_secs());
 
+/// What is heard of a charge under [`Fault::RefuseConnection`].
+const CONNECTION_REFUSED: &str = "the connection was refused; nothing was sent (simulated)";
+
 /// Letters and digits of a reference.
 const REFERENCE_CHARS: usize = 24;
 
 /// The simulated company. See the module's own words.
 pub struct Simulator {
+    name: String,
     pub(super) ledger: Ledger,
     vault: Arc<Vault>,
     pub(super) behaviour: SimulatorBehaviour,
@@ -56,8 +60,20 @@ impl Simulator {
         behaviour: SimulatorBehaviour,
         acs_base_url: Option<String>,
     ) -> Simulator {
+        Simulator::named(NAME, pool, vault, behaviour, acs_base_url)
+    }
+
+    /// One of several companies, each with books and a behaviour of its own. Their banks' pages are the
+    /// same ones: any company's router serves them all.
+    pub fn named(
+        name: &str,
+        pool: PgPool,
+        vault: Arc<Vault>,
+        behaviour: SimulatorBehaviour,
+        acs_base_url: Option<String>,
+    ) -> Simulator {
         let acs_base_url = acs_base_url.map(|base| base.trim_end_matches('/').to_owned());
-        Simulator { ledger: Ledger::new(pool), vault, behaviour, acs_base_url }
+        Simulator { name: name.to_owned(), ledger: Ledger::new(pool, name), vault, behaviour, acs_base_url }
     }
 
     /// The number behind a remembered card.
@@ -113,6 +129,10 @@ impl Simulator {
             Some(number) => {
                 let reference = new_reference("sim");
                 let mut ruling = rule(number, request.authentication, self.acs_base_url.is_some());
+                if self.behaviour.strikes(Fault::DeclineSoftly) {
+                    ruling.challenge = false;
+                    ruling.verdict = Verdict::Declined(DeclineReason::ProcessingError);
+                }
                 if request.source.token().is_none() {
                     // Nobody typed a security code.
                     ruling.facts.checks.cvc = None;
@@ -169,6 +189,11 @@ impl Simulator {
         entry.report(|challenge_id| Some(challenge_url(self.acs_base_url.as_deref()?, challenge_id)))
     }
 
+    /// Whether nobody listens just now.
+    fn is_away(&self) -> bool {
+        self.behaviour.strikes(Fault::RefuseConnection)
+    }
+
     /// What any call of a company far away takes.
     async fn travel(&self) {
         let latency = self.behaviour.latency();
@@ -180,8 +205,8 @@ impl Simulator {
 
 #[async_trait]
 impl Provider for Simulator {
-    fn name(&self) -> &'static str {
-        NAME
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -206,12 +231,20 @@ impl Provider for Simulator {
 
     /// Its books are kept by our id, so there is no reference to remember first.
     async fn charge(&self, request: ChargeRequest, _keeper: &dyn ReferenceKeeper) -> Report {
+        if self.is_away() {
+            return Report::Unavailable { detail: CONNECTION_REFUSED.to_owned() };
+        }
         if self.behaviour.strikes(Fault::FailBefore) {
             drop(request.source.token().and_then(|token| self.vault.take(token)));
             self.travel().await;
             return Report::Unknown { detail: "the connection was cut (simulated)".to_owned() };
         }
         self.travel().await;
+        if self.behaviour.strikes(Fault::HangBefore) {
+            drop(request.source.token().and_then(|token| self.vault.take(token)));
+            tokio::time::sleep(HANG).await;
+            return Report::Unknown { detail: "no answer (simulated)".to_owned() };
+        }
         let report = self.decide(&request).await;
         if self.behaviour.strikes(Fault::AnswerTwice) {
             self.behaviour.report(&request.charge_id, &report);
@@ -229,7 +262,7 @@ impl Provider for Simulator {
     async fn look_up(&self, charge: &ChargeRef) -> LookUp {
         let charge_id = charge.charge_id.as_str();
         self.travel().await;
-        if self.behaviour.strikes(Fault::RefuseLookUp) {
+        if self.is_away() || self.behaviour.strikes(Fault::RefuseLookUp) {
             return LookUp::Unknown;
         }
         match self.ledger.find(charge_id).await {
@@ -245,7 +278,7 @@ impl Provider for Simulator {
     async fn capture(&self, charge: &ChargeRef, money: Money) -> CaptureReport {
         let charge_id = charge.charge_id.as_str();
         self.travel().await;
-        if self.behaviour.strikes(Fault::FailCaptureBefore) {
+        if self.is_away() || self.behaviour.strikes(Fault::FailCaptureBefore) {
             return CaptureReport::Unknown { detail: "the connection was cut (simulated)".to_owned() };
         }
         let report = self.ledger.capture(charge_id, money).await;
@@ -258,7 +291,7 @@ impl Provider for Simulator {
     async fn void(&self, charge: &ChargeRef) -> Reversal {
         let charge_id = charge.charge_id.as_str();
         self.travel().await;
-        if self.behaviour.strikes(Fault::RefuseReversal) {
+        if self.is_away() || self.behaviour.strikes(Fault::RefuseReversal) {
             return Reversal::Unknown { detail: "the connection was cut (simulated)".to_owned() };
         }
         let reversal = self.ledger.void(charge_id, &new_reference("sim")).await;
@@ -270,7 +303,7 @@ impl Provider for Simulator {
 
     async fn refund(&self, request: RefundRequest) -> Reversal {
         self.travel().await;
-        if self.behaviour.strikes(Fault::RefuseReversal) {
+        if self.is_away() || self.behaviour.strikes(Fault::RefuseReversal) {
             return Reversal::Unknown { detail: "the connection was cut (simulated)".to_owned() };
         }
         let RefundRequest { refund_id, charge: ChargeRef { charge_id, .. }, money } = request;

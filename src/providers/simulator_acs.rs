@@ -53,7 +53,8 @@ pub(super) fn challenge_url(acs_base_url: &str, challenge_id: &str) -> String {
     format!("{acs_base_url}/challenge/{challenge_id}")
 }
 
-/// All the pages, with their headers. To be served on an origin that is not the gateway's.
+/// All the pages, with their headers, for the challenges of every simulated company on the database. To be
+/// served on an origin that is not the gateway's.
 pub fn router(simulator: Arc<Simulator>) -> Router {
     let is_https = simulator.acs_base_url.as_deref().is_some_and(|base| base.starts_with("https://"));
     Router::new()

@@ -1,8 +1,8 @@
 //! How the simulator misbehaves when told to: slow, cut off before or after charging, capturing or
 //! giving back, silent, answering twice, out of reach.
 //!
-//! Rule: a fault changes what the caller *hears*, never what the ledger says. Everything is off
-//! until it is set. One handle is shared by the simulator and whoever sets it: the configuration
+//! Rule: a fault changes what the caller *hears*, never what the ledger says; [`Fault::DeclineSoftly`]
+//! alone is an answer of the company's own. Everything is off until it is set. One handle is shared by the simulator and whoever sets it: the configuration
 //! for a whole process, or a test for its next calls.
 
 use std::fmt;
@@ -24,6 +24,13 @@ pub type ReportSink = Arc<dyn Fn(String, Report) + Send + Sync>;
 /// One way to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// Nobody listens, whatever is asked: of a charge it is certain that nothing was sent.
+    RefuseConnection,
+    /// A charge is declined with `processing_error`, whatever the card: nothing is taken, and another
+    /// company might take it.
+    DeclineSoftly,
+    /// A charge gets stuck before it arrives: nothing is taken, and the line stays open past any time-out.
+    HangBefore,
     /// A charge is lost on the way: nothing is taken, and the caller cannot know.
     FailBefore,
     /// A charge is made and its answer lost.
@@ -46,7 +53,10 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Fault; 9] = [
+    pub const ALL: [Fault; 12] = [
+        Fault::RefuseConnection,
+        Fault::DeclineSoftly,
+        Fault::HangBefore,
         Fault::FailBefore,
         Fault::FailAfter,
         Fault::HangAfter,
@@ -61,6 +71,9 @@ impl Fault {
     /// The word for it in configuration.
     pub fn word(self) -> &'static str {
         match self {
+            Fault::RefuseConnection => "refuse_connection",
+            Fault::DeclineSoftly => "decline_softly",
+            Fault::HangBefore => "hang_before",
             Fault::FailBefore => "fail_before",
             Fault::FailAfter => "fail_after",
             Fault::HangAfter => "hang_after",

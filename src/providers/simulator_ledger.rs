@@ -61,11 +61,13 @@ impl Refundable {
 /// The books.
 pub(super) struct Ledger {
     pool: PgPool,
+    /// Whose books: companies that share the tables do not see each other's rows.
+    provider: String,
 }
 
 impl Ledger {
-    pub(super) fn new(pool: PgPool) -> Ledger {
-        Ledger { pool }
+    pub(super) fn new(pool: PgPool, provider: &str) -> Ledger {
+        Ledger { pool, provider: provider.to_owned() }
     }
 
     /// The charge as it stands, after a challenge that nobody answered in time has been ended.
@@ -80,22 +82,21 @@ impl Ledger {
     }
 
     async fn read(&self, charge_id: &str) -> Result<Option<Entry>, sqlx::Error> {
-        sqlx::query_as(concat!("select ", entry_columns!(), " from simulator.charge where charge_id = $1"))
-            .bind(charge_id)
-            .fetch_optional(&self.pool)
-            .await
+        let sql = concat!("select ", entry_columns!(), " from simulator.charge where charge_id = $1 and provider = $2");
+        sqlx::query_as(sql).bind(charge_id).bind(&self.provider).fetch_optional(&self.pool).await
     }
 
     async fn end_late_challenge(&self, charge_id: &str) -> Result<bool, sqlx::Error> {
         let ended = sqlx::query(
             "update simulator.charge
              set state = 'declined', decline_code = $2, three_d_secure_flow = $3, three_d_secure_result = $4
-             where charge_id = $1 and state = 'challenge' and challenge_expires_at <= now()",
+             where charge_id = $1 and provider = $5 and state = 'challenge' and challenge_expires_at <= now()",
         )
         .bind(charge_id)
         .bind(DeclineReason::AuthenticationFailed.word())
         .bind(AuthenticationFlow::Challenge.word())
         .bind(AuthenticationResult::Failed.word())
+        .bind(&self.provider)
         .execute(&self.pool)
         .await?;
         Ok(ended.rows_affected() > 0)
@@ -124,11 +125,12 @@ impl Ledger {
                  (charge_id, reference, amount, currency, state, decline_code, manual_capture, amount_captured,
                   merchant, network, risk, check_cvc, check_address_line1, check_postal_code,
                   three_d_secure_flow, three_d_secure_result,
-                  challenge_id, challenge_return_url, challenge_expires_at, challenge_decline_code, card_reference)
+                  challenge_id, challenge_return_url, challenge_expires_at, challenge_decline_code, card_reference,
+                  provider)
              values ($1, $2, $3, $4, $5, case when $5 = 'declined' then $6 end, $7,
                      case when $5 = 'captured' then $3 else 0 end, $8, $9, $10, $11, $12, $13, $14, $15,
-                     $16, $17, now() + $18 * interval '1 minute', case when $5 = 'challenge' then $6 end, $19)
-             on conflict (charge_id) do nothing
+                     $16, $17, now() + $18 * interval '1 minute', case when $5 = 'challenge' then $6 end, $19, $20)
+             on conflict (provider, charge_id) do nothing
              returning ",
             entry_columns!()
         ))
@@ -151,6 +153,7 @@ impl Ledger {
         .bind(ruling.challenge.then_some(return_url))
         .bind(ruling.challenge.then_some(CHALLENGE_MINUTES))
         .bind(new.card_reference)
+        .bind(&self.provider)
         .fetch_optional(&self.pool)
         .await?;
         match written {
@@ -181,7 +184,8 @@ impl Ledger {
         Ok(found.map(|(bin, last4)| RememberedCard { bin, last4 }))
     }
 
-    /// The challenge behind the end of a bank page's address.
+    /// The challenge behind the end of a bank page's address, whichever company it was opened for: the banks
+    /// are the same.
     pub(super) async fn challenge(&self, challenge_id: &str) -> Result<Option<Challenge>, sqlx::Error> {
         sqlx::query_as(
             "select charge_id, amount, currency, merchant, challenge_return_url, challenge_answer,
@@ -223,12 +227,14 @@ impl Ledger {
     pub(super) async fn capture(&self, charge_id: &str, money: Money) -> Result<CaptureReport, sqlx::Error> {
         let captured: Option<(String,)> = sqlx::query_as(
             "update simulator.charge set state = 'captured', amount_captured = $2
-             where charge_id = $1 and state = 'authorized' and currency = $3 and $2 between 1 and amount
+             where charge_id = $1 and provider = $4 and state = 'authorized' and currency = $3
+                 and $2 between 1 and amount
              returning reference",
         )
         .bind(charge_id)
         .bind(money.minor)
         .bind(money.currency.code())
+        .bind(&self.provider)
         .fetch_optional(&self.pool)
         .await?;
         if let Some((reference,)) = captured {
@@ -244,15 +250,16 @@ impl Ledger {
     /// one that has not arrived.
     pub(super) async fn void(&self, charge_id: &str, reference: &str) -> Result<Reversal, sqlx::Error> {
         let changed: Option<(String, String)> = sqlx::query_as(
-            "insert into simulator.charge (charge_id, reference, state)
-             values ($1, $2, 'refused')
-             on conflict (charge_id) do update
+            "insert into simulator.charge (charge_id, reference, state, provider)
+             values ($1, $2, 'refused', $3)
+             on conflict (provider, charge_id) do update
                  set state = case charge.state when 'challenge' then 'closed' else 'void' end
                  where charge.state in ('challenge', 'authorized', 'captured')
              returning state, reference",
         )
         .bind(charge_id)
         .bind(reference)
+        .bind(&self.provider)
         .fetch_optional(&self.pool)
         .await?;
         let (state, reference) = match changed {
@@ -283,19 +290,22 @@ impl Ledger {
         let mut transaction = begun.map_err(|_| sqlx::Error::WorkerCrashed)??;
         let Some(charge) = sqlx::query_as::<_, Refundable>(
             "select state, amount_captured, currency, amount_refunded
-             from simulator.charge where charge_id = $1 for update",
+             from simulator.charge where charge_id = $1 and provider = $2 for update",
         )
         .bind(charge_id)
+        .bind(&self.provider)
         .fetch_optional(&mut *transaction)
         .await?
         else {
             return Ok(Reversal::NothingToReverse);
         };
-        let earlier: Option<(String, String, i64)> =
-            sqlx::query_as("select reference, charge_id, amount from simulator.refund where refund_id = $1")
-                .bind(refund_id)
-                .fetch_optional(&mut *transaction)
-                .await?;
+        let earlier: Option<(String, String, i64)> = sqlx::query_as(
+            "select reference, charge_id, amount from simulator.refund where refund_id = $1 and provider = $2",
+        )
+        .bind(refund_id)
+        .bind(&self.provider)
+        .fetch_optional(&mut *transaction)
+        .await?;
         if let Some((reference, earlier_charge_id, amount)) = earlier {
             let same = earlier_charge_id == charge_id && amount == money.minor;
             return Ok(if same { Reversal::Done { reference } } else { Reversal::NothingToReverse });
@@ -305,23 +315,25 @@ impl Ledger {
             return Ok(Reversal::NothingToReverse);
         }
         sqlx::query(
-            "insert into simulator.refund (refund_id, charge_id, reference, amount)
-             values ($1, $2, $3, $4)",
+            "insert into simulator.refund (refund_id, charge_id, reference, amount, provider)
+             values ($1, $2, $3, $4, $5)",
         )
         .bind(refund_id)
         .bind(charge_id)
         .bind(reference)
         .bind(money.minor)
+        .bind(&self.provider)
         .execute(&mut *transaction)
         .await?;
         sqlx::query(
             "update simulator.charge
              set amount_refunded = amount_refunded + $2,
                  state = case when amount_refunded + $2 = amount_captured then 'refunded' else state end
-             where charge_id = $1",
+             where charge_id = $1 and provider = $3",
         )
         .bind(charge_id)
         .bind(money.minor)
+        .bind(&self.provider)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;

@@ -123,7 +123,7 @@ pub(super) fn push_insert_charge(
         "insert into charge (id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, amount,
              currency, state, payment_method, card_brand, card_last4, card_exp_month, card_exp_year, card_funding,
              card_country, card_fingerprint, created_at, look_up_at, return_state_hash, customer_id, keeps_card, card_key,
-             email_key, network_key, merchant_key)
+             email_key, network_key, merchant_key, attempt_turn)
          values (",
     );
     let mut values = statement.separated(", ");
@@ -154,7 +154,8 @@ pub(super) fn push_insert_charge(
         .push_bind(keys.card.as_ref().map(|key| key.as_slice()))
         .push_bind(keys.email.as_ref().map(|key| key.as_slice()))
         .push_bind(keys.network.as_ref().map(|key| key.as_slice()))
-        .push_bind(keys.merchant.as_ref().map(|key| key.as_slice()));
+        .push_bind(keys.merchant.as_ref().map(|key| key.as_slice()))
+        .push_bind(charge.attempt_turn);
     statement.push(")");
 }
 

@@ -1,8 +1,8 @@
 //! Payments and charges as rows.
 //!
 //! The rule: a charge is inserted before its provider is asked and settled once, under the lock of
-//! its session's row. Two partial unique indexes stand behind the code: one live charge and one
-//! attempt key per session.
+//! its session's row. Two unique indexes stand behind the code: one live charge per session, and one
+//! charge for each turn of an attempt key.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
@@ -31,7 +31,7 @@ macro_rules! payment_columns {
 
 macro_rules! charge_columns {
     () => {
-        "id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, provider_reference, amount,
+        "id, merchant_id, livemode, payment_id, session_id, attempt_key, attempt_turn, provider, provider_reference, amount,
          currency, state, amount_captured, amount_refunded, under_way, capture_amount, action_url, payment_method, card_brand,
          card_last4, card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, checks, failure_code,
          decline_code, failure_message, payer_message, customer_id, keeps_card, created_at, look_ups,
@@ -111,6 +111,7 @@ pub(super) fn to_charge(row: &PgRow) -> Result<Charge> {
         payment_id: PaymentId::from_stored(row.try_get("payment_id")?),
         session_id: SessionId::from_stored(row.try_get("session_id")?),
         attempt_key: row.try_get("attempt_key")?,
+        attempt_turn: row.try_get("attempt_turn")?,
         provider: row.try_get("provider")?,
         provider_reference: row.try_get("provider_reference")?,
         total: money("charge", &id, row)?,
@@ -203,7 +204,7 @@ pub async fn lock_charge(connection: &mut Connection, id: &ChargeId) -> Result<O
     row.as_ref().map(to_charge).transpose()
 }
 
-/// The charge that a form already started.
+/// The charge that a form already started, the last one where there are several.
 ///
 /// # Errors
 /// When the database does not answer or the row is inconsistent.
@@ -212,12 +213,15 @@ pub async fn find_attempt(
     session: &SessionId,
     attempt_key: &str,
 ) -> Result<Option<Charge>> {
-    let row =
-        sqlx::query(concat!("select ", charge_columns!(), " from charge where session_id = $1 and attempt_key = $2"))
-            .bind(session.as_str())
-            .bind(attempt_key)
-            .fetch_optional(connection)
-            .await?;
+    let row = sqlx::query(concat!(
+        "select ",
+        charge_columns!(),
+        " from charge where session_id = $1 and attempt_key = $2 order by attempt_turn desc limit 1"
+    ))
+    .bind(session.as_str())
+    .bind(attempt_key)
+    .fetch_optional(connection)
+    .await?;
     row.as_ref().map(to_charge).transpose()
 }
 

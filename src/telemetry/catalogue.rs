@@ -84,6 +84,12 @@ metric_names! {
         "Payments that a fraud rule matched, by the rule that decided and what it did: allow, challenge, review, block.";
     CALLBACKS_TOTAL = "checkstand_callbacks_total", Counter, ["provider", "outcome"],
         "Messages from providers by what they were: taken, unrelated, not_authentic, malformed, no_such_provider.";
+    FAILOVERS_TOTAL = "checkstand_failovers_total", Counter, ["provider", "cause"],
+        "Charges that were taken on to the next provider, by the one that did not make them and why: declined, unavailable.";
+    PROVIDER_BREAKER_OPEN = "checkstand_provider_breaker_open", Gauge, ["provider"],
+        "1 while this process sends a payment provider no charges because it did not answer the last ones, else 0.";
+    PROVIDER_BREAKER_CHANGES_TOTAL = "checkstand_provider_breaker_changes_total", Counter, ["provider", "state"],
+        "Times that changed: open, closed.";
     WEBHOOK_ATTEMPTS_TOTAL = "checkstand_webhook_attempts_total", Counter, ["outcome"],
         "Attempts to deliver an event to an endpoint, by what came of it: delivered, retry, dead.";
     WEBHOOK_ATTEMPT_DURATION_SECONDS = "checkstand_webhook_attempt_duration_seconds", Histogram, [],

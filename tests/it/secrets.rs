@@ -313,7 +313,9 @@ async fn what_is_kept_of_a_card_is_what_may_be_kept() {
          where table_schema not in ('pg_catalog', 'information_schema')
            and column_name ~ '(^|_)(cvc|cvv|csc|pan|number|track)($|_)'
            -- The bank's judgement of the code, not the code.
-           and column_name <> 'check_cvc'";
+           and column_name <> 'check_cvc'
+           -- The place of an entry in an escrow's history.
+           and (table_name, column_name) <> ('escrow_history', 'number')";
     assert_eq!(world.count(columns).await, 0);
     world.end().await;
 }

@@ -3,6 +3,7 @@
 //! One PostgreSQL is started for the whole run, with fsync off and on a memory disk where there is
 //! one, and one migrated template is copied for each story.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -125,6 +126,8 @@ pub struct Replica {
     pub base: String,
     pub app: Arc<App>,
     pub simulator: SimulatorBehaviour,
+    /// The simulated companies by name; the one above is the one called `simulator`.
+    pub simulators: BTreeMap<String, SimulatorBehaviour>,
     shutdown: CancellationToken,
     serving: Option<JoinHandle<()>>,
 }
@@ -224,14 +227,15 @@ impl World {
         config.capture_mail = self.options.mailbox;
         let gateway = Gateway::open(config, Roles { worker }).await.expect("the gateway starts");
         let app = Arc::clone(&gateway.app);
-        let simulator = gateway.simulator.clone();
+        let simulators = gateway.simulators.clone();
+        let simulator = simulators["simulator"].clone();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move {
             gateway.serve(listener, Some(bank), stop).await;
         });
         let base = format!("http://{address}");
-        self.replicas.push(Replica { base, app, simulator, shutdown, serving: Some(serving) });
+        self.replicas.push(Replica { base, app, simulator, simulators, shutdown, serving: Some(serving) });
     }
 
     /// Changes a setting for replicas that are added from now on.

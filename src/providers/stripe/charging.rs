@@ -4,6 +4,8 @@
 //! will be. What goes wrong in the third is a doubt, unless the intent itself, read back, says otherwise
 //! or has been cancelled.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::api::{Answer, Api, Refusal};
@@ -18,7 +20,7 @@ const DESCRIPTOR_CHARS_MAX: usize = 22;
 const DESCRIPTION_CHARS_MAX: usize = 1000;
 
 /// The first two steps: a payment method and an intent that nobody confirms yet. No money can move.
-pub(super) async fn prepare(api: &Api, card: EnteredCard, request: &ChargeRequest) -> Result<String, Report> {
+pub(super) async fn prepare(api: &Api, card: Arc<EnteredCard>, request: &ChargeRequest) -> Result<String, Report> {
     let charge_id = request.charge_id.as_str();
     let expiry = card.expiry;
     let form = api

@@ -184,8 +184,8 @@ const BREAKS: &[(&str, &str, &str)] = &[
     ),
     (
         "simulator_agrees_on_charges",
-        "insert into simulator.charge (charge_id, reference, amount, currency, state, amount_captured)
-         values ('ch_stray', 'sim_stray', 5, 'eur', 'captured', 5)",
+        "insert into simulator.charge (provider, charge_id, reference, amount, currency, state, amount_captured)
+         values ('simulator', 'ch_stray', 'sim_stray', 5, 'eur', 'captured', 5)",
         "charge ch_stray (eur): ours is none with none reserved",
     ),
     (

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::store::audit::{BrokenRow, Check, Snapshot};
+use crate::store::escrow_history::{BrokenChain, WrongBooks};
 
 /// How an audit is made.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,8 @@ pub async fn run(url: &str, options: Options) -> Result<Audit> {
         let findings = broken.rows.into_iter().map(|row| finding(row, |row| sentence(check, row))).collect();
         rules.push(Rule { name, rule, broken: broken.total, findings });
     }
+    rules.push(escrow_histories(snapshot.broken_chains().await?, options.findings_max));
+    rules.push(escrow_books(snapshot.wrong_books(options.findings_max).await?));
     let old = snapshot.old_doubts(options.doubts_after_minutes, options.findings_max).await?;
     snapshot.end().await?;
     let doubts = Rule {
@@ -78,6 +81,41 @@ pub async fn run(url: &str, options: Options) -> Result<Audit> {
         findings: old.rows.into_iter().map(|row| finding(row, doubt)).collect(),
     };
     Ok(Audit { object: "audit", clean: rules.iter().all(|rule| rule.broken == 0), rules, doubts })
+}
+
+fn escrow_histories(chains: Vec<BrokenChain>, findings_max: i64) -> Rule {
+    let broken = i64::try_from(chains.len()).unwrap_or(i64::MAX);
+    let shown = usize::try_from(findings_max).unwrap_or(usize::MAX);
+    let findings = chains.into_iter().take(shown).map(|chain| Finding {
+        sentence: format!(
+            "the history of escrow {} is broken at entry {}: {}. Somebody wrote to the table by hand: compare it with a backup before anything is decided by it",
+            chain.escrow_id, chain.number, chain.what
+        ),
+        id: chain.escrow_id,
+    });
+    Rule {
+        name: "escrow_histories_whole",
+        rule: "the history of each escrow is complete and chained by its hashes",
+        broken,
+        findings: findings.collect(),
+    }
+}
+
+fn escrow_books(books: Vec<WrongBooks>) -> Rule {
+    let broken = i64::try_from(books.len()).unwrap_or(i64::MAX);
+    let findings = books.into_iter().map(|wrong| Finding {
+        sentence: format!(
+            "the ledger holds {} for escrow {} and its status says {}. Look at its history and its refunds; pay nothing out until they agree",
+            wrong.held, wrong.escrow_id, wrong.expected
+        ),
+        id: wrong.escrow_id,
+    });
+    Rule {
+        name: "escrow_books_fit",
+        rule: "the ledger holds for each escrow what its status says",
+        broken,
+        findings: findings.collect(),
+    }
 }
 
 fn finding(row: BrokenRow, words: impl Fn(&BrokenRow) -> String) -> Finding {

@@ -8,6 +8,7 @@
 
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
+use super::escrow_history::{self, BrokenChain, WrongBooks};
 use super::{Connection, applied, connect_once, options};
 use crate::error::{Error, Result};
 
@@ -322,10 +323,14 @@ const LEDGER_FITS_CHARGES: &str = page_of!(
            from charge) c full join (
          select coalesce(r.charge_id, e.object_id) as charge_id,
                 coalesce(sum(e.amount) filter (where e.account = 'authorized'), 0) as reserved,
-                coalesce(sum(e.amount) filter (where e.account = 'merchant' and e.movement = 'captured'), 0) as captured,
-                coalesce(-sum(e.amount) filter (where e.account = 'merchant' and e.movement = 'refunded'), 0) as refunded,
+                coalesce(sum(e.amount) filter (where (e.account, e.movement) in
+                    (('merchant', 'captured'), ('held', 'held'))), 0) as captured,
+                coalesce(-sum(e.amount) filter (where (e.account, e.movement) in
+                    (('merchant', 'refunded'), ('held', 'returned'))), 0) as refunded,
                 string_agg(distinct e.currency, ', ') as currencies
          from ledger_entry e left join refund r on r.id = e.object_id
+         -- What an escrow releases is no charge's any more.
+         where e.movement <> 'released'
          group by 1
      ) b on b.charge_id = c.id
      where c.id is null
@@ -341,16 +346,16 @@ const SIMULATOR_AGREES_ON_CHARGES: &str = page_of!(
     "select coalesce(o.id, t.charge_id), array[o.state, o.held::text, o.taken::text, o.refunded::text,
             t.state, t.held::text, t.taken::text, t.refunded::text, coalesce(o.currency, t.currency)]
      from (
-         select id, state, currency, under_way, case state when 'authorized' then amount else 0 end as held,
+         select id, provider, state, currency, under_way, case state when 'authorized' then amount else 0 end as held,
                 case state when 'succeeded' then amount_captured else 0 end as taken,
                 case state when 'succeeded' then amount_refunded else 0 end as refunded
-         from charge where provider = 'simulator'
+         from charge where provider = 'simulator' or provider in (select provider from simulator.charge)
      ) o full join (
-         select charge_id, state, currency, case state when 'authorized' then amount else 0 end as held,
+         select charge_id, provider, state, currency, case state when 'authorized' then amount else 0 end as held,
                 case when state in ('captured', 'refunded') then amount_captured else 0 end as taken,
                 case when state in ('captured', 'refunded') then amount_refunded else 0 end as refunded
          from simulator.charge
-     ) t on t.charge_id = o.id
+     ) t on t.charge_id = o.id and t.provider = o.provider
      where case
          when o.id is null then t.held > 0 or t.taken > t.refunded
          when o.state in ('pending', 'requires_action') or o.under_way is not null then false
@@ -362,7 +367,8 @@ const SIMULATOR_AGREES_ON_CHARGES: &str = page_of!(
 
 const SIMULATOR_AGREES_ON_REFUNDS: &str = page_of!(
     "select coalesce(o.id, t.refund_id), array[o.state, o.amount::text, t.amount::text, coalesce(o.charge_id, t.charge_id)]
-     from (select r.* from refund r join charge c on c.id = r.charge_id and c.provider = 'simulator') o
+     from (select r.* from refund r join charge c on c.id = r.charge_id
+             and (c.provider = 'simulator' or c.provider in (select provider from simulator.charge))) o
      full join simulator.refund t on t.refund_id = o.id
      where case
          when o.id is null then true
@@ -427,6 +433,22 @@ impl Snapshot {
     pub async fn ask(&mut self, check: Check, limit: i64) -> Result<Broken> {
         let query = sqlx::query(AssertSqlSafe(check.sql())).bind(limit);
         read(&query.fetch_all(&mut self.connection).await?)
+    }
+
+    /// Escrows whose history was rewritten or is not whole.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn broken_chains(&mut self) -> Result<Vec<BrokenChain>> {
+        escrow_history::broken_chains(&mut self.connection).await
+    }
+
+    /// Escrows for which the ledger holds another amount than their status says.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn wrong_books(&mut self, limit: i64) -> Result<Vec<WrongBooks>> {
+        escrow_history::wrong_books(&mut self.connection, limit).await
     }
 
     /// Asks for doubts that are older than so many minutes.

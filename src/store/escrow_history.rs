@@ -7,7 +7,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use sqlx::{PgPool, Row as _};
+use sqlx::Row as _;
 
 use super::Connection;
 use crate::domain::escrow::Escrow;
@@ -116,7 +116,7 @@ fn first_fault(entries: &[(i32, String, Vec<u8>, Vec<u8>)], count: i32, head: &[
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn broken_chains(pool: &PgPool) -> Result<Vec<BrokenChain>> {
+pub async fn broken_chains(connection: &mut Connection) -> Result<Vec<BrokenChain>> {
     let mut broken = Vec::new();
     let mut after = String::new();
     loop {
@@ -129,7 +129,7 @@ pub async fn broken_chains(pool: &PgPool) -> Result<Vec<BrokenChain>> {
         )
         .bind(&after)
         .bind(CHAINS_PER_ROUND)
-        .fetch_all(pool)
+        .fetch_all(&mut *connection)
         .await?;
         let mut place = 0;
         while place < rows.len() {
@@ -171,7 +171,7 @@ pub struct WrongBooks {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn wrong_books(pool: &PgPool, limit: i64) -> Result<Vec<WrongBooks>> {
+pub async fn wrong_books(connection: &mut Connection, limit: i64) -> Result<Vec<WrongBooks>> {
     let rows = sqlx::query(
         "select id, held, expected from (
              select e.id,
@@ -183,7 +183,7 @@ pub async fn wrong_books(pool: &PgPool, limit: i64) -> Result<Vec<WrongBooks>> {
          ) books where held <> expected order by id limit $1",
     )
     .bind(limit)
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     rows.iter()
         .map(|row| {

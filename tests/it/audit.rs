@@ -220,7 +220,8 @@ async fn a_busy_database_is_clean_and_each_break_is_named() {
         assert!(broken.findings.iter().any(found), "{sql}: no “{sentence}” in {:#?}", broken.findings);
     }
     let unjudged: Vec<&str> =
-        audit.rules.iter().map(|rule| rule.name).filter(|name| !BREAKS.iter().any(|(rule, ..)| rule == name)).collect();
+        // Those of escrows are broken in the stories of escrows.
+        audit.rules.iter().map(|rule| rule.name).filter(|name| !name.starts_with("escrow_") && !BREAKS.iter().any(|(rule, ..)| rule == name)).collect();
     assert!(unjudged.is_empty(), "no story breaks {unjudged:?}");
     world.end().await;
 }

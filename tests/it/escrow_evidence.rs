@@ -1,6 +1,5 @@
 //! What people hand in: files with disputes, and the history that nobody changes unseen.
 
-use checkstand::store::escrow_history::broken_chains;
 use reqwest::Method;
 use sqlx::Connection;
 
@@ -82,8 +81,7 @@ async fn files_that_are_not_what_they_say_too_many_or_too_large_are_refused_and_
 async fn whoever_rewrites_the_history_is_found() {
     let world = World::start().await;
     let story = Story::delivered(&world, "standard").await;
-    let pool = world.app().store.pool();
-    assert_eq!(broken_chains(pool).await.expect("the histories are read"), []);
+    world.books_are_right().await;
     let mut connection = world.database().await;
     for sql in [
         "update escrow_history set entry = entry || ' '",
@@ -122,15 +120,13 @@ async fn whoever_rewrites_the_history_is_found() {
         ),
     ] {
         world.execute(sql).await;
-        let broken = broken_chains(pool).await.expect("the histories are read");
-        assert_eq!(broken.len(), 1, "{sql}");
-        assert_eq!(
-            (broken[0].escrow_id.as_str(), broken[0].number, broken[0].what),
-            (story.id.as_str(), number, what),
-            "{sql}"
-        );
+        let audit = world.audit().await;
+        let rule = audit.rules.iter().find(|rule| rule.name == "escrow_histories_whole").expect("the rule is judged");
+        assert_eq!((rule.broken, rule.findings[0].id.as_str()), (1, story.id.as_str()), "{sql}");
+        let sentence = &rule.findings[0].sentence;
+        assert!(sentence.contains(&format!("broken at entry {number}: {what}")), "{sql}: {sentence}");
         world.execute("delete from escrow_history; insert into escrow_history select * from kept").await;
     }
-    assert_eq!(broken_chains(pool).await.expect("the histories are read"), []);
+    world.books_are_right().await;
     world.end().await;
 }

@@ -82,11 +82,11 @@ async fn the_money_of_an_escrow_is_not_refunded_behind_its_back() {
     let refused = story.merchant.post("/v1/refunds", &[("payment_intent", &payment)]).await.refused(400);
     assert_eq!(refused["code"], "escrow_holds_payment");
     assert_eq!((world.count(HELD).await, world.count(GIVEN_BACK).await), (25_000, 0));
-    assert!(
-        checkstand::store::escrow_history::wrong_books(world.app().store.pool(), 10).await.expect("read").is_empty()
-    );
+    world.books_are_right().await;
     world.execute("delete from ledger_entry where movement = 'held'").await;
-    let wrong = checkstand::store::escrow_history::wrong_books(world.app().store.pool(), 10).await.expect("read");
-    assert_eq!((wrong.len(), wrong[0].held, wrong[0].expected), (1, 0, 25_000));
+    let audit = world.audit().await;
+    let books = audit.rules.iter().find(|rule| rule.name == "escrow_books_fit").expect("the rule is judged");
+    assert_eq!(books.broken, 1);
+    assert!(books.findings[0].sentence.contains("holds 0 ") && books.findings[0].sentence.contains("says 25000"));
     world.end().await;
 }

@@ -22,10 +22,7 @@ async fn assert_books(world: &World) {
         + world.count(GIVEN_BACK).await;
     assert_eq!(somewhere, world.count(TAKEN).await);
     assert_eq!(world.count(UNBALANCED).await, 0);
-    assert!(
-        checkstand::store::escrow_history::wrong_books(world.app().store.pool(), 9).await.expect("read").is_empty()
-    );
-    assert!(checkstand::store::escrow_history::broken_chains(world.app().store.pool()).await.expect("read").is_empty());
+    world.books_are_right().await;
 }
 
 #[tokio::test]

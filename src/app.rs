@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use chrono::{DateTime, Duration, Utc};
 use serde::Deserialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -57,6 +57,10 @@ pub struct IdentityLimits {
     pub codes_per_network_hour: u32,
 }
 
+/// Payers held back at once on their way to the shop. Each asks the database a few times; beyond this many the
+/// endpoints are slow for everybody, and payers go on at once.
+pub const REDIRECT_HOLDS_MAX: usize = 256;
+
 /// What the operator decided.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -68,6 +72,12 @@ pub struct Settings {
     pub loopback_webhooks: bool,
     /// Webhook endpoints of one merchant in one mode.
     pub webhook_endpoints_max: u16,
+    /// How long the way back to the shop waits for the webhooks of a completed session; zero for not at all.
+    pub redirect_hold: Duration,
+    /// How long events are kept.
+    pub event_retention: Duration,
+    /// How long the log of delivery attempts is kept.
+    pub attempt_retention: Duration,
     /// Whether paid sessions get a receipt by mail.
     pub receipts: bool,
     /// Whether card numbers may be typed into our own pages in live mode.
@@ -127,6 +137,8 @@ pub struct Outbox {
     pub lease: Box<dyn Fn(DateTime<Utc>) -> Lease + Send + Sync>,
     /// Takes over deliveries after their commit; never waits.
     pub offer: Box<dyn Fn(Vec<Outgoing>) + Send + Sync>,
+    /// Has the database asked at once for what has come due.
+    pub wake: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The application.
@@ -155,6 +167,8 @@ pub struct App {
     pub mail_wake: Notify,
     /// Operations that must end before the process does.
     pub tasks: TaskTracker,
+    /// Payers whose way back waits for webhooks.
+    pub redirect_holds: Semaphore,
 }
 
 impl App {

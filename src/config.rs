@@ -29,8 +29,9 @@ const DEFAULTS: &str = include_str!("../config/default.toml");
 
 const PREFIX: &str = "CHECKSTAND_";
 
-/// Variables with our prefix that are no settings: where programs and data are.
-const OTHER_VARIABLES: [&str; 5] = ["PG_BIN", "DATA_DIR", "CONFIG", "PYTHON", "WRITE_REFERENCE"];
+/// Variables with our prefix that are no settings: where programs and data are, and whom the command line calls.
+const OTHER_VARIABLES: [&str; 8] =
+    ["PG_BIN", "DATA_DIR", "CONFIG", "PYTHON", "WRITE_REFERENCE", "API_KEY", "API_URL", "LISTEN_SECRET"];
 
 /// The variable of the crash points, which only builds with debug assertions have.
 const CRASH_VARIABLE: &str = "CRASH_AT";
@@ -46,6 +47,21 @@ const BREAKER_OPEN_SECONDS_MAX: u32 = 60;
 
 /// Most sessions in one statement: beyond that a statement only takes longer.
 const CREATE_BATCH_MAX: u16 = 1024;
+
+/// Most name servers: each that does not answer costs two seconds of an attempt.
+const NAME_SERVERS_MAX: usize = 2;
+
+/// Where name servers listen.
+const DNS_PORT: u16 = 53;
+
+/// Longest hold of the way back: beyond that a payer takes the page for broken.
+const REDIRECT_HOLD_MS_MAX: u32 = 10_000;
+
+/// Shortest time that events and attempts are kept: longer than any delivery is tried.
+const RETENTION_DAYS_MIN: u32 = 7;
+
+/// Longest time that they are kept: ten years.
+const RETENTION_DAYS_MAX: u32 = 3_650;
 
 /// Most networks of trusted proxies.
 const TRUSTED_PROXIES_MAX: usize = 256;
@@ -84,6 +100,14 @@ pub struct Config {
     pub webhook_concurrency_total: u16,
     /// Deliveries at once to one endpoint.
     pub webhook_concurrency_per_endpoint: u16,
+    /// Name servers that are asked for webhook hosts; none for the machine's own.
+    pub webhook_name_servers: Vec<String>,
+    /// Longest wait of the way back to the shop for the webhooks of a completed session.
+    pub redirect_hold_ms: u32,
+    /// How long events are kept.
+    pub event_retention_days: u32,
+    /// How long the log of delivery attempts is kept.
+    pub delivery_attempt_retention_days: u32,
     /// Whether card numbers may be typed into our pages in live mode.
     pub card_entry_live: bool,
     /// Who gets which charge; the first rule that fits decides.
@@ -134,6 +158,9 @@ pub struct Config {
     /// The networks of `trusted_proxies`, once they are checked.
     #[serde(skip)]
     pub trusted_networks: Vec<Network>,
+    /// The addresses of `webhook_name_servers`, once they are checked.
+    #[serde(skip)]
+    pub name_servers: Arc<[SocketAddr]>,
     /// The mail server; empty for none.
     pub smtp_host: String,
     /// Its port; 0 for the usual one.
@@ -276,6 +303,7 @@ impl Config {
             .list_separator(",")
             .with_list_parse_key("secret_keys")
             .with_list_parse_key("card_vault_keys")
+            .with_list_parse_key("webhook_name_servers")
             .with_list_parse_key("trusted_proxies")
             .with_list_parse_key("stripe_callback_secrets")
             .with_list_parse_key("stripe_omitted_parameters")
@@ -320,6 +348,26 @@ impl Config {
         }
         if !(1..=BREAKER_OPEN_SECONDS_MAX).contains(&self.breaker_open_seconds) {
             return bad("breaker_open_seconds", format!("must be 1 to {BREAKER_OPEN_SECONDS_MAX}"));
+        }
+        let named = self.webhook_name_servers.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+        match named.map(name_server).collect::<Option<Vec<_>>>() {
+            Some(servers) if servers.len() <= NAME_SERVERS_MAX => self.name_servers = servers.into(),
+            _ => {
+                let problem =
+                    format!("must hold at most {NAME_SERVERS_MAX} addresses such as 9.9.9.9 or 127.0.0.1:5353");
+                return bad("webhook_name_servers", problem);
+            }
+        }
+        if self.redirect_hold_ms > REDIRECT_HOLD_MS_MAX {
+            return bad("redirect_hold_ms", format!("must be 0 to {REDIRECT_HOLD_MS_MAX}"));
+        }
+        for (key, days) in [
+            ("event_retention_days", self.event_retention_days),
+            ("delivery_attempt_retention_days", self.delivery_attempt_retention_days),
+        ] {
+            if !(RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(&days) {
+                return bad(key, format!("must be {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX}"));
+            }
         }
         let origin_is_fine = self.public_url.is_empty()
             || url::Url::parse(&self.public_url).is_ok_and(|url| {
@@ -421,6 +469,9 @@ impl Config {
             receipts: self.receipts && self.mail_road() != MailRoad::Off,
             mail: self.mail_road(),
             identity_limits: self.identity_limits(),
+            redirect_hold: Duration::milliseconds(i64::from(self.redirect_hold_ms)),
+            event_retention: Duration::days(i64::from(self.event_retention_days)),
+            attempt_retention: Duration::days(i64::from(self.delivery_attempt_retention_days)),
             card_entry_live: self.card_entry_live,
             idempotency_retention: Duration::hours(i64::from(self.idempotency_retention_hours)),
             mail_retention: Duration::days(7),
@@ -439,6 +490,11 @@ impl Config {
             ..ServerLimits::default()
         }
     }
+}
+
+/// A name server's address, with the usual port where none is written.
+fn name_server(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|ip| SocketAddr::new(ip, DNS_PORT)))
 }
 
 /// Where a browser on this machine reaches an address that is listened on: "every address" is none to go to.
@@ -489,6 +545,9 @@ mod tests {
             ("CHECKSTAND_DATABASE_CONNECTIONS_MAX", "0", "database_connections_max"),
             ("CHECKSTAND_IDEMPOTENCY_RETENTION_HOURS", "1", "idempotency_retention_hours"),
             ("CHECKSTAND_PUBLIC_URL", "https://a.example/path", "public_url"),
+            ("CHECKSTAND_WEBHOOK_NAME_SERVERS", "dns.example", "webhook_name_servers"),
+            ("CHECKSTAND_REDIRECT_HOLD_MS", "10001", "redirect_hold_ms"),
+            ("CHECKSTAND_EVENT_RETENTION_DAYS", "6", "event_retention_days"),
             ("CHECKSTAND_LOG_FORMAT", "loud", "log_format"),
             ("CHECKSTAND_TRUSTED_PROXIES", "10.0.0.1/8", "trusted_proxies"),
             ("CHECKSTAND_TRUSTED_PROXY_HEADER", "x-real-ip", "trusted_proxy_header"),

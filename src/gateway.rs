@@ -19,11 +19,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::{App, Outbox};
+use crate::app::{App, Outbox, REDIRECT_HOLDS_MAX};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -110,10 +111,11 @@ impl Gateway {
         if roles.worker {
             let (queue, worker) = start_delivery(&config, &store, &clock, &keyring)?;
             deliver = Some(worker);
-            let leasing = queue.clone();
+            let (leasing, waking) = (queue.clone(), queue.clone());
             outbox = Some(Outbox {
                 lease: Box::new(move |now| leasing.lease(now)),
                 offer: Box::new(move |deliveries| queue.offer(deliveries)),
+                wake: Box::new(move || waking.wake()),
             });
         }
         if config.public_url().starts_with("https://") && config.trusted_proxies.is_empty() {
@@ -135,6 +137,7 @@ impl Gateway {
             allow_lists: AllowLists::default(),
             mail_wake: tokio::sync::Notify::new(),
             tasks: TaskTracker::new(),
+            redirect_holds: Semaphore::new(REDIRECT_HOLDS_MAX),
         });
         outages::show_all(&app);
         let stop = CancellationToken::new();
@@ -143,6 +146,7 @@ impl Gateway {
             vec![
                 tokio::spawn(sweep::run(Arc::clone(&app), stop.clone())),
                 tokio::spawn(sweep::settle_doubts(Arc::clone(&app), stop.clone())),
+                tokio::spawn(sweep::replay_events(Arc::clone(&app), stop.clone())),
             ]
         } else {
             Vec::new()
@@ -291,6 +295,7 @@ fn start_delivery(
         concurrency_total: usize::from(config.webhook_concurrency_total),
         concurrency_per_endpoint: usize::from(config.webhook_concurrency_per_endpoint),
         allow_loopback: config.loopback_webhooks,
+        name_servers: Arc::clone(&config.name_servers),
         ..DeliverSettings::default()
     };
     deliver::start(

@@ -21,6 +21,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use futures_util::StreamExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -112,6 +113,11 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// one; whoever wants the payer's address weighs forwarding headers against the configured number of trusted hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
+
+/// Put by a handler into the extensions of an answer that goes on as long as it has something to say: each piece of it gets
+/// [`ServerLimits::response_write_timeout`] for itself, and it ends when the server stops.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenEnded;
 
 /// Whether a body error, or anything it was wrapped in, is [`BodyReadTimeout`]; the answer to it is 408.
 pub fn body_read_timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -284,7 +290,15 @@ impl Server {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         clock.enter(Phase::Answering);
-        Ok(response.map(|body| TrackedBody::new(body, clock)))
+        if response.extensions().get::<OpenEnded>().is_none() {
+            return Ok(response.map(|body| TrackedBody::new(body, clock)));
+        }
+        // A child token for the same reason as above.
+        let stop = self.shutdown.child_token();
+        Ok(response.map(|body| {
+            let until_stop = body.into_data_stream().take_until(stop.cancelled_owned());
+            TrackedBody::new_open_ended(Body::from_stream(until_stop), clock)
+        }))
     }
 
     async fn drain(&self) {

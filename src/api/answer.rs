@@ -69,6 +69,12 @@ impl ApiError {
         answer
     }
 
+    /// There are as many event streams as there may be.
+    pub fn too_many_streams() -> Self {
+        let message = "Too many event streams are open. Close one, or list events with GET /v1/events.".to_owned();
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("rate_limit"), message)
+    }
+
     /// A page of another origin calls with a payer's token.
     pub fn origin_not_allowed() -> Self {
         let message = "Pages of this origin may not use the payer's token. Allow it with POST /v1/redirect_urls, \

@@ -60,7 +60,6 @@ pub const UNSUPPORTED: &[&str] = &[
     "tax_rates",
     "dynamic_tax_rates",
     "reuse",
-    "hold_redirect",
     "application_fee_amount",
     "transfer_data",
     "on_behalf_of",
@@ -175,6 +174,8 @@ pub struct CreateCheckoutSession {
     pub expired_url: Option<String>,
     /// Where a payer is sent after the last failed try.
     pub failed_url: Option<String>,
+    /// False: a payer who paid is sent on at once, whether or not the webhooks have been taken. Ours.
+    pub hold_redirect: Option<bool>,
     /// The merchant's own reference, at most 200 characters.
     pub client_reference_id: Option<String>,
     /// Whose session it is. Excludes `customer_email`, whose place the customer's address takes.
@@ -537,6 +538,7 @@ impl CreateCheckoutSession {
             receipt_email: email("payment_intent_data[receipt_email]", data.receipt_email)?,
             statement_descriptor: statement("statement_descriptor", data.statement_descriptor)?,
             statement_descriptor_suffix: statement("statement_descriptor_suffix", data.statement_descriptor_suffix)?,
+            goes_back_at_once: self.hold_redirect == Some(false),
         };
         Ok(NewSession {
             cart,

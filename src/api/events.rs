@@ -17,7 +17,7 @@ use crate::wire::error::ErrorEnvelope;
 use crate::wire::event::{Event, EventDeliveries};
 
 /// Types in one filter, as at Stripe.
-const TYPES_MAX: usize = 20;
+pub const TYPES_MAX: usize = 20;
 
 /// What a list of events may be narrowed to.
 #[derive(Deserialize, IntoParams, Debug)]

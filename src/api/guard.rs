@@ -129,6 +129,30 @@ async fn authenticate(api: &Api, headers: &HeaderMap, peer: Option<Peer>) -> Res
     Ok(Caller { merchant_id: MerchantId::from_stored(stored.merchant_id), livemode: stored.livemode })
 }
 
+/// What a long answer needs to ask again whether its caller is still let in.
+pub struct Credentials {
+    headers: HeaderMap,
+    peer: Option<Peer>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Credentials {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self { headers: parts.headers.clone(), peer: parts.extensions.get::<Peer>().copied() })
+    }
+}
+
+impl Credentials {
+    /// Who calls, as of now.
+    ///
+    /// # Errors
+    /// `Unauthenticated` when the key was revoked or has run out.
+    pub async fn check(&self, api: &Api) -> Result<Caller> {
+        authenticate(api, &self.headers, self.peer).await
+    }
+}
+
 /// How a body is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum BodyKind {

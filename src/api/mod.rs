@@ -13,6 +13,8 @@ mod checkout_sessions;
 mod customers;
 mod escrow_params;
 mod escrows;
+mod event_replays;
+mod event_stream;
 mod events;
 mod fields;
 mod guard;
@@ -47,6 +49,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::answer::ApiError;
+pub use self::event_stream::Streams;
 pub use self::guard::KeyCache;
 pub use self::payer_pace::PayerPace;
 use crate::app::App;
@@ -62,6 +65,8 @@ pub struct Api {
     pub keys: Arc<KeyCache>,
     /// How often payers' pages call.
     pub pace: Arc<PayerPace>,
+    /// Event streams under way.
+    pub streams: Arc<Streams>,
 }
 
 #[derive(OpenApi)]
@@ -128,9 +133,13 @@ fn table_of_contents() -> OpenApiRouter<Api> {
         .routes(routes!(escrows::attachments))
         .routes(routes!(escrows::attachment))
         .routes(routes!(events::list))
+        .routes(routes!(event_stream::stream))
         .routes(routes!(events::retrieve))
         .routes(routes!(events::deliveries))
         .routes(routes!(events::resend))
+        .routes(routes!(event_replays::create, event_replays::list))
+        .routes(routes!(event_replays::retrieve))
+        .routes(routes!(event_replays::cancel))
         .routes(routes!(webhook_endpoints::create, webhook_endpoints::list))
         .routes(routes!(webhook_endpoints::retrieve, webhook_endpoints::update, webhook_endpoints::delete))
         .routes(routes!(redirect_urls::create, redirect_urls::list))
@@ -164,7 +173,7 @@ pub fn openapi_json() -> String {
 
 /// The door.
 pub fn router(app: Arc<App>) -> Router {
-    let api = Api { app, keys: Arc::new(KeyCache::default()), pace: Arc::new(PayerPace::default()) };
+    let api = Api { app, keys: Arc::new(KeyCache::default()), pace: Arc::default(), streams: Arc::default() };
     let (routes, _) = table_of_contents().split_for_parts();
     routes
         // Browsers ask before a merchant's own page may send JSON.

@@ -89,6 +89,7 @@ pub const ERROR_CODES: &[ErrorCode] = &[
     code("escrow_target_not_buyer", 400, "The act is the buyer's, and `target_user_email` is not the buyer's."),
     code("escrow_target_not_party", 400, "`target_user_email` belongs to nobody who may do the act in this escrow."),
     code("escrow_target_not_seller", 400, "The act is the seller's, and `target_user_email` is not the seller's."),
+    code("event_replays_limit", 400, "As many replays run as may at once; wait for one to end, or cancel it."),
     code("expired_card", 402, "The card has expired. Nothing was charged."),
     code(
         "idempotency_key_in_use",
@@ -167,7 +168,11 @@ pub const ERROR_CODES: &[ErrorCode] = &[
         503,
         "No payment provider that could take the charge answers just now. Nothing was charged; try again in a minute.",
     ),
-    code("rate_limit", 429, "Too many requests for one checkout session. Wait a few seconds."),
+    code(
+        "rate_limit",
+        429,
+        "Too many requests for one checkout session, or too many event streams. Wait a few seconds.",
+    ),
     code(
         "redirect_url_not_allowed",
         400,

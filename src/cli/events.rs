@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use checkstand::ops::event_replays::{self, NewReplay};
 use checkstand::ops::events;
 use checkstand::store::events::{self as rows, Filter, StoredEvent};
 use checkstand::wire::event::EventDeliveries;
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -56,6 +58,50 @@ Examples:
         #[arg(long, value_name = "ID")]
         endpoint: Option<String>,
     },
+    /// Send a range of events again, in the background
+    #[command(after_help = "\
+Examples:
+  checkstand event replay --merchant acct_… --live --from 2026-11-20T00:00:00Z --failed
+  checkstand event replay --merchant acct_… --from 2026-11-20T00:00:00Z --types 'checkout.session.*' --endpoint we_…")]
+    Replay {
+        #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
+        replay: ReplayOptions,
+    },
+    /// List replays and how far they are, newest first
+    Replays {
+        #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
+        page: PageOptions,
+    },
+    /// Call a replay off; what it has put into the queue is still delivered
+    CancelReplay {
+        #[command(flatten)]
+        scope: Scope,
+        /// The replay, evrp_…
+        id: String,
+    },
+}
+
+#[derive(Args, Debug)]
+struct ReplayOptions {
+    /// The first moment, as in 2026-11-20T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: DateTime<Utc>,
+    /// The moment behind the last; now unless given
+    #[arg(long, value_name = "TIME")]
+    to: Option<DateTime<Utc>>,
+    /// Events, separated by commas: names, or families such as checkout.session.*; all unless given
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    types: Vec<String>,
+    /// Only deliveries that failed or were given up
+    #[arg(long)]
+    failed: bool,
+    /// To this endpoint, we_…; to every one that subscribes unless given
+    #[arg(long, value_name = "ID")]
+    endpoint: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -105,6 +151,40 @@ impl EventCommand {
                 };
                 let text = format!("{id} is on its way to {endpoints}: the worker sends it within a second.");
                 output.show(&text, &sent)
+            }
+            EventAction::Replay { scope, replay } => {
+                let write = write(scope.caller(app).await?);
+                let ReplayOptions { from, to, types, failed, endpoint } = replay;
+                let new = NewReplay { from, to, types, only_failed: failed, endpoint };
+                let made = answered(&event_replays::create(app, &write, new).await?)?;
+                let id = text_of(&made, "id");
+                let text = format!("{id} has begun: the worker goes on with it; see `checkstand event replays`.");
+                output.show(&text, &made)
+            }
+            EventAction::Replays { scope, page } => {
+                let found = event_replays::list(app, &scope.caller(app).await?, &page.page()).await?;
+                let mut table =
+                    Table::new(&["id", "status", "from", "to", "reached", "events", "deliveries", "endpoint"]);
+                for replay in &found.data {
+                    table.push(vec![
+                        replay.id.clone(),
+                        replay.status.to_owned(),
+                        unix_time(replay.from),
+                        unix_time(replay.to),
+                        unix_time(replay.reached),
+                        replay.events_scanned.to_string(),
+                        replay.deliveries.to_string(),
+                        replay.webhook_endpoint.clone().unwrap_or_default(),
+                    ]);
+                }
+                let mut text = table.render("There are no replays in this mode.");
+                text.push_str(&more_behind(found.has_more, found.data.last().map(|replay| replay.id.as_str())));
+                output.show(&text, &found)
+            }
+            EventAction::CancelReplay { scope, id } => {
+                let write = write(scope.caller(app).await?);
+                let replay = answered(&event_replays::cancel(app, &write, &id).await?)?;
+                output.show(&format!("{id} is {}.", text_of(&replay, "status")), &replay)
             }
         })
         .await

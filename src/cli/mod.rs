@@ -4,17 +4,20 @@
 //! comments on commands and options are their help texts. Each subject has a file of its own.
 
 mod admin;
+mod api_client;
 mod audit;
 mod dev;
 mod endpoints;
 mod events;
 mod health;
 mod keys;
+mod listen;
 mod merchants;
 mod output;
 mod process;
 mod redirect_urls;
 mod sessions;
+mod trigger;
 mod vault;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +36,7 @@ Examples:
   checkstand key create --merchant acct_…
   checkstand event list --merchant acct_… --failed    what did not arrive
   checkstand audit                                    whether the books are right
+  checkstand listen --forward-to http://localhost:3000/webhooks
 
 `checkstand COMMAND --help` tells more about a command.";
 
@@ -83,6 +87,10 @@ enum Command {
     Session(sessions::SessionCommand),
     /// Look at events and send them again
     Event(events::EventCommand),
+    /// Bring events to a program on this machine, as they happen
+    Listen(listen::ListenOptions),
+    /// Make an event happen in test mode
+    Trigger(trigger::TriggerOptions),
     /// Look after the keys that seal the numbers of kept cards
     Vault(vault::VaultCommand),
 }
@@ -116,6 +124,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Endpoint(command) => command.run(file).await,
         Command::Session(command) => command.run(file).await,
         Command::Event(command) => command.run(file).await,
+        Command::Listen(options) => listen::run(file, options).await,
+        Command::Trigger(options) => trigger::run(file, options).await,
         Command::Vault(command) => command.run(file).await,
     }
 }

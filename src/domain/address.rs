@@ -123,7 +123,11 @@ pub fn judge_webhook_url(text: &str, policy: UrlPolicy) -> Result<Url, &'static 
         .ok_or("The URL must begin with https://.")?;
     let url = Url::parse(text).map_err(|_| "This is not a valid URL.")?;
     let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
+    // The parser passes over further slashes; then what was looked at here is not the authority that it read.
+    if authority.is_empty() {
+        return Err("The URL must name a host.");
+    }
+    if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
         return Err("The URL must not contain a user name or password.");
     }
     if url.fragment().is_some() {
@@ -159,6 +163,9 @@ fn judge_name(name: &str) -> Result<bool, &'static str> {
     let last = labels.next().unwrap_or_default();
     if last.is_empty() || labels.next().is_none() {
         return Err("The URL must name a host with its full domain name, without a dot at the end.");
+    }
+    if name.split('.').any(str::is_empty) {
+        return Err("The URL's host has an empty part between two dots.");
     }
     Ok(false)
 }

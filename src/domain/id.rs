@@ -50,6 +50,12 @@ macro_rules! id {
                 Self(format!("{}{}", Self::PREFIX, new_body(now)))
             }
 
+            /// The place in the order where the ids of this millisecond begin.
+            pub fn first_at(moment: DateTime<Utc>) -> Self {
+                let milliseconds = u128::from(moment.timestamp_millis().max(0).unsigned_abs());
+                Self(format!("{}{}", Self::PREFIX, encode((milliseconds & ((1 << 48) - 1)) << 80)))
+            }
+
             /// Reads an id; `None` when it is malformed or names another kind.
             pub fn parse(text: &str) -> Option<Self> {
                 decode(text.strip_prefix(Self::PREFIX)?).map(|_| Self(text.to_owned()))
@@ -133,6 +139,11 @@ id!(
     EventId, "evt"
 );
 id!(
+    /// A replay of events.
+    EventReplayId,
+    "evrp"
+);
+id!(
     /// A place that events are delivered to.
     EndpointId, "we"
 );
@@ -190,6 +201,7 @@ mod tests {
         let (first, second) = (EventId::generate(early), EventId::generate(late));
         assert!(first < second);
         assert_eq!(first.created_at(), early);
+        assert!(EventId::first_at(early) <= first && first < EventId::first_at(late));
     }
 
     #[test]

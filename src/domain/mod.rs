@@ -16,6 +16,7 @@ pub mod escrow_acts;
 pub mod escrow_contract;
 pub mod escrow_files;
 pub mod escrow_money;
+pub mod event_replay;
 pub mod fraud;
 pub mod id;
 pub mod identity;

@@ -162,6 +162,8 @@ pub struct Options {
     pub statement_descriptor_suffix: Option<String>,
     /// Whether cards are kept and kept ones offered.
     pub saved_cards: SavedCardOptions,
+    /// Whether a payer who paid is sent on without waiting for the merchant's webhook endpoints.
+    pub goes_back_at_once: bool,
 }
 
 /// What the payer typed about himself.

@@ -18,7 +18,7 @@ use super::views::{CancelView, Moment, MoneyMoved, Outcome, OutcomeView, WayBack
 use crate::domain::payment::ChargeState;
 use crate::domain::session::{State as SessionState, TRIES_MAX};
 use crate::error::{Error, Result};
-use crate::ops::sessions;
+use crate::ops::{redirect_hold, sessions};
 use crate::store::sessions::PageSession;
 
 /// Seconds between two looks at a payment in doubt.
@@ -37,6 +37,9 @@ pub async fn status(State(pages): State<Pages>, Token(token): Token, headers: He
 async fn tell(pages: &Pages, token: &str, headers: &HeaderMap, leave: bool) -> Result<Response> {
     let page = sessions::find_by_token(&pages.app, token).await?;
     let session = &page.session;
+    if leave {
+        redirect_hold::wait(&pages.app, session).await;
+    }
     if session.is_usable(pages.app.clock.now()) {
         return Ok(pages.go_to(&format!("/c/{token}")));
     }

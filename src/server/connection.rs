@@ -234,11 +234,18 @@ impl HttpBody for DeadlineBody {
 pub(super) struct TrackedBody {
     body: Body,
     clock: Arc<PhaseClock>,
+    is_open_ended: bool,
 }
 
 impl TrackedBody {
     pub(super) fn new(body: Body, clock: Arc<PhaseClock>) -> Self {
-        Self { body, clock }
+        Self { body, clock, is_open_ended: false }
+    }
+
+    /// A body that may go on for long: the time runs anew with each piece that hyper takes. It takes none while the peer
+    /// does not read, so who does not read is cut like anybody else.
+    pub(super) fn new_open_ended(body: Body, clock: Arc<PhaseClock>) -> Self {
+        Self { body, clock, is_open_ended: true }
     }
 }
 
@@ -250,7 +257,11 @@ impl HttpBody for TrackedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if self.is_open_ended && frame.is_some() {
+            self.clock.enter(Phase::Answering);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

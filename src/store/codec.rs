@@ -67,6 +67,8 @@ struct StoredOptions {
     offer_to_save_card: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     redisplay_saved_cards: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    goes_back_at_once: bool,
 }
 
 /// Reads a column straight from its bytes. A session is read for every page, so nothing is built twice.
@@ -140,6 +142,7 @@ pub fn options_to_json(options: &Options) -> Json<impl Serialize> {
             .redisplay
             .as_ref()
             .map(|filters| filters.iter().map(|filter| filter.as_str().to_owned()).collect()),
+        goes_back_at_once: options.goes_back_at_once,
     })
 }
 
@@ -177,6 +180,7 @@ pub fn options_from_row(session: &str, row: &PgRow) -> Result<Options> {
         },
         statement_descriptor: stored.statement_descriptor,
         statement_descriptor_suffix: stored.statement_descriptor_suffix,
+        goes_back_at_once: stored.goes_back_at_once,
     })
 }
 

@@ -127,3 +127,26 @@ pub async fn list(
     }
     Ok(events)
 }
+
+/// Whether an enabled endpoint has yet to be tried with the `checkout.session.completed` of a session that was
+/// completed at this time, which is the event's own. Delivered rows are gone and a failed try is in the log, so
+/// when all is done this reads one event and finds nothing more.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_first_try_owed(pool: &PgPool, session_id: &str, completed_at: DateTime<Utc>) -> Result<bool> {
+    let owed = sqlx::query_scalar(
+        "select exists (
+             select 1 from event e
+             join delivery d on d.event_id = e.id and d.dead_at is null
+             join webhook_endpoint w on w.id = d.endpoint_id and w.status = 'enabled'
+             where e.created_at = $2 and e.session_id = $1 and e.type = 'checkout.session.completed'
+               and not exists (select 1 from delivery_attempt a
+                               where a.event_id = d.event_id and a.endpoint_id = d.endpoint_id))",
+    )
+    .bind(session_id)
+    .bind(completed_at)
+    .fetch_one(pool)
+    .await?;
+    Ok(owed)
+}

@@ -94,6 +94,8 @@ metric_names! {
         "Attempts to deliver an event to an endpoint, by what came of it: delivered, retry, dead.";
     WEBHOOK_ATTEMPT_DURATION_SECONDS = "checkstand_webhook_attempt_duration_seconds", Histogram, [],
         "Time one delivery attempt took, failed ones included.";
+    WEBHOOK_FIRST_ATTEMPT_DELAY_SECONDS = "checkstand_webhook_first_attempt_delay_seconds", Histogram, [],
+        "Time from the event to the beginning of its first attempt at an endpoint; what waits for a place is in it.";
     WEBHOOK_IN_FLIGHT = "checkstand_webhook_in_flight", Gauge, [],
         "Delivery attempts that this process has under way now.";
     WEBHOOK_WAITING = "checkstand_webhook_waiting", Gauge, [],
@@ -102,6 +104,12 @@ metric_names! {
         "Deliveries owed by all processes, whenever they are due; dead ones are not counted.";
     WEBHOOK_OLDEST_DUE_SECONDS = "checkstand_webhook_oldest_due_seconds", Gauge, [],
         "How long the oldest due delivery of an enabled endpoint has been waiting, throttled ones included.";
+    REDIRECT_HOLDS_TOTAL = "checkstand_redirect_holds_total", Counter, ["ended_by"],
+        "Payers whose way back waited for webhooks, by what ended it: acknowledged, deadline, crowd (too many at once), failure (no database).";
+    EVENT_STREAMS_OPEN = "checkstand_event_streams_open", Gauge, [],
+        "Event streams that this process serves now.";
+    EVENT_REPLAYS_DELIVERIES_TOTAL = "checkstand_event_replay_deliveries_total", Counter, [],
+        "Deliveries that replays of events have put into the queue.";
     WEBHOOK_ENDPOINTS_DISABLED_TOTAL = "checkstand_webhook_endpoints_disabled_total", Counter, [],
         "Endpoints that were disabled because they answered 410.";
     WEBHOOK_STALE_RESULTS_TOTAL = "checkstand_webhook_stale_results_total", Counter, [],
@@ -187,6 +195,9 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "reference", meaning: "The provider's own id of a charge or reversal." },
     LogField { name: "detail", meaning: "What the provider's side said or did." },
     LogField { name: "event_id", meaning: "The id of an event." },
+    LogField { name: "replay", meaning: "The id of a replay of events." },
+    LogField { name: "deliveries", meaning: "Deliveries that a replay has put into the queue." },
+    LogField { name: "seconds", meaning: "How long something took, in whole seconds." },
     LogField { name: "endpoint_id", meaning: "The id of a webhook endpoint." },
     LogField { name: "host", meaning: "The host of a webhook endpoint's URL." },
     LogField { name: "address", meaning: "A resolved address, or the one that the service listens on." },

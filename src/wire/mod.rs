@@ -11,6 +11,7 @@ pub mod customer;
 pub mod error;
 pub mod escrow;
 pub mod event;
+pub mod event_replay;
 pub mod line_item;
 pub mod payer_session;
 pub mod payment_intent;

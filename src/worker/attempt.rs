@@ -151,6 +151,11 @@ impl Attempts {
             self.releases.give_back(unattempted(item), "endpoint_disabled");
             return Showing::Untried;
         }
+        if item.attempt == 1
+            && let Ok(delay) = (started_at - item.event_created_at).to_std()
+        {
+            metrics::histogram!(telemetry::WEBHOOK_FIRST_ATTEMPT_DELAY_SECONDS).record(delay);
+        }
         let answer = self.post(item, &settings).await;
         let took = started.elapsed();
         metrics::histogram!(telemetry::WEBHOOK_ATTEMPT_DURATION_SECONDS).record(took);

@@ -7,6 +7,7 @@
 //! Metrics:
 //! - `checkstand_webhook_attempts_total{outcome}`: attempts by `delivered`, `retry` and `dead`
 //! - `checkstand_webhook_attempt_duration_seconds`: histogram, name look-up to the answer's end
+//! - `checkstand_webhook_first_attempt_delay_seconds`: histogram, the event to the beginning of its first attempt
 //! - `checkstand_webhook_in_flight`, `checkstand_webhook_waiting`: attempts under way; held in memory
 //! - `checkstand_webhook_owed`: rows of the queue that are not dead
 //! - `checkstand_webhook_oldest_due_seconds`: the one to alert on; throttled rows count
@@ -15,6 +16,7 @@
 //! - `checkstand_webhook_endpoints_disabled_total`: endpoints that answered 410
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +65,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(5);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the worker delivers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeliverSettings {
     /// Attempts at once.
     pub concurrency_total: usize,
@@ -73,6 +75,8 @@ pub struct DeliverSettings {
     pub attempt_timeout: Duration,
     /// Whether endpoints in test mode may be on the machine itself.
     pub allow_loopback: bool,
+    /// Who is asked for the endpoints' addresses; the machine's own resolver where there are none.
+    pub name_servers: Arc<[SocketAddr]>,
 }
 
 impl Default for DeliverSettings {
@@ -82,6 +86,7 @@ impl Default for DeliverSettings {
             concurrency_per_endpoint: 8,
             attempt_timeout: Duration::from_secs(15),
             allow_loopback: false,
+            name_servers: Arc::default(),
         }
     }
 }
@@ -150,7 +155,7 @@ pub fn start(
         settings.attempt_timeout + LEASE_MARGIN < Duration::from_secs(LEASE_SECONDS.unsigned_abs()),
         "a lease must outlast a whole attempt"
     );
-    let poster = Poster::new(settings.allow_loopback, settings.attempt_timeout)?;
+    let poster = Poster::new(settings.allow_loopback, settings.attempt_timeout, &settings.name_servers)?;
     let (offers, offered) = mpsc::channel(OFFERS_MAX);
     let (marks, marked) = mpsc::channel(MARKS_WAITING_MAX);
     let (releases, released) = mpsc::channel(RELEASES_WAITING_MAX);
@@ -177,8 +182,8 @@ pub fn start(
     });
     let dispatcher = Dispatcher {
         attempts,
-        settings,
         lanes: Lanes::new(settings.concurrency_total, settings.concurrency_per_endpoint),
+        settings,
         running: JoinSet::new(),
         in_flight: HashMap::new(),
         claim: None,

@@ -10,6 +10,7 @@ pub mod deliver;
 mod lanes;
 mod ledger;
 pub mod mail;
+mod name_servers;
 mod post;
 mod resolver;
 pub mod sweep;

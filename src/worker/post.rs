@@ -4,6 +4,7 @@
 //! answer is decided by others.
 
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,12 +75,16 @@ pub struct Poster {
 impl Poster {
     /// `allow_loopback` lets test endpoints be on the machine itself; `attempt_timeout` is for the
     /// whole of an attempt. Fails if no HTTP client can be made.
-    pub fn new(allow_loopback: bool, attempt_timeout: Duration) -> Result<Poster, reqwest::Error> {
+    pub fn new(
+        allow_loopback: bool,
+        attempt_timeout: Duration,
+        name_servers: &Arc<[SocketAddr]>,
+    ) -> Result<Poster, reqwest::Error> {
         // Another part of the process may have chosen the provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Poster {
-            public: client(false)?,
-            loopback: allow_loopback.then(|| client(true)).transpose()?,
+            public: client(false, name_servers)?,
+            loopback: allow_loopback.then(|| client(true, name_servers)).transpose()?,
             attempt_timeout,
         })
     }
@@ -155,7 +160,7 @@ impl Poster {
     }
 }
 
-fn client(allow_loopback: bool) -> Result<Client, reqwest::Error> {
+fn client(allow_loopback: bool, name_servers: &Arc<[SocketAddr]>) -> Result<Client, reqwest::Error> {
     let builder = || {
         Client::builder()
             .redirect(redirect::Policy::none())
@@ -164,7 +169,7 @@ fn client(allow_loopback: bool) -> Result<Client, reqwest::Error> {
             // One connection for each attempt in flight: an answer that never ends stalls nobody else.
             .http1_only()
             .https_only(!allow_loopback)
-            .dns_resolver(Arc::new(VettedResolver::new(allow_loopback)))
+            .dns_resolver(Arc::new(VettedResolver::new(allow_loopback, Arc::clone(name_servers))))
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
     };

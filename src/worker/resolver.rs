@@ -11,6 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 
 use crate::domain::address::{is_loopback, is_public};
+use crate::worker::name_servers;
 
 /// Look-ups under way at once. The system's resolver blocks a thread until it gives up, long after
 /// the attempt has; without a bound, dead name servers would use up the threads of the process.
@@ -19,13 +20,15 @@ const LOOKUPS_MAX: usize = 128;
 /// Resolves a name and vouches for what it returns.
 pub struct VettedResolver {
     allow_loopback: bool,
+    /// Who is asked; the machine's own resolver where there are none.
+    name_servers: Arc<[SocketAddr]>,
     lookups: Arc<Semaphore>,
 }
 
 impl VettedResolver {
     /// `allow_loopback` lets names of the machine itself through, for endpoints in test mode.
-    pub fn new(allow_loopback: bool) -> VettedResolver {
-        VettedResolver { allow_loopback, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+    pub fn new(allow_loopback: bool, name_servers: Arc<[SocketAddr]>) -> VettedResolver {
+        VettedResolver { allow_loopback, name_servers, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 }
 
@@ -39,16 +42,23 @@ impl Resolve for VettedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let lookups = Arc::clone(&self.lookups);
         let allow_loopback = self.allow_loopback;
+        let name_servers = Arc::clone(&self.name_servers);
         Box::pin(async move {
             let permit = lookups.acquire_owned().await?;
-            let host = name.as_str().to_owned();
-            let addresses = tokio::task::spawn_blocking(move || {
-                // Held here and not by the future, which may be dropped while the thread still waits.
-                let _permit = permit;
-                // Port 0 stands for the port of the URL.
-                (host.as_str(), 0).to_socket_addrs().map(Vec::from_iter)
-            })
-            .await??;
+            // Port 0 stands for the port of the URL.
+            let addresses: Vec<SocketAddr> = if name_servers.is_empty() {
+                let host = name.as_str().to_owned();
+                tokio::task::spawn_blocking(move || {
+                    // Held here and not by the future, which may be dropped while the thread still waits.
+                    let _permit = permit;
+                    (host.as_str(), 0).to_socket_addrs().map(Vec::from_iter)
+                })
+                .await??
+            } else {
+                let found = name_servers::look_up(&name_servers, name.as_str()).await?;
+                drop(permit);
+                found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()
+            };
             if addresses.is_empty() {
                 return Err(io::Error::other("the host's name has no address").into());
             }
@@ -96,8 +106,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_machines_own_name_is_refused_unless_it_is_allowed() {
-        let resolve =
-            |allow_loopback| VettedResolver::new(allow_loopback).resolve("localhost".parse().expect("a name"));
+        let resolve = |allow_loopback| {
+            VettedResolver::new(allow_loopback, Arc::default()).resolve("localhost".parse().expect("a name"))
+        };
         let error = resolve(false).await.err().expect("refused").to_string();
         assert!(error.contains("not on the public internet") && !error.contains("127"), "{error}");
         assert!(resolve(true).await.expect("allowed").all(|address| is_loopback(address.ip())));

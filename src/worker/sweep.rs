@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::ops::{doubts, escrow_acts, reviews, sweep};
+use crate::ops::{doubts, escrow_acts, event_replays, reviews, sweep};
 use crate::telemetry;
 
 /// Between two looks for due sessions.
@@ -80,6 +80,29 @@ pub async fn settle_doubts(app: Arc<App>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             asked = round => if let Err(error) = asked {
                 tracing::error!(error = ?error, "charges in doubt could not be read; the next beat tries again");
+            }
+        }
+    }
+}
+
+/// Does what replays of events have to do until `shutdown`. A loop of its own, because a batch may take longer than
+/// a beat, and replays can wait.
+pub async fn replay_events(app: Arc<App>, shutdown: CancellationToken) {
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        while !shutdown.is_cancelled() {
+            match event_replays::go_on(&app).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(error = ?error, "a replay of events could not go on; the next beat tries again");
+                    break;
+                }
             }
         }
     }

@@ -92,6 +92,20 @@ function request()
 end
 "#;
 
+/// A webhook as the worker posts it, without its signature.
+const DELIVER: &str = r#"
+local headers, body, requests = {}, "", 0
+function init(arguments)
+  headers["Content-Type"] = "application/json; charset=utf-8"
+  body = arguments[1]
+end
+function request()
+  requests = requests + 1
+  headers["webhook-id"] = string.format("evt_%026d", requests)
+  return wrk.format("POST", "/webhooks", headers, body)
+end
+"#;
+
 /// Figures that wrk would print for people.
 const DONE: &str = r#"
 function done(summary, latency, requests)
@@ -120,6 +134,7 @@ pub struct Wrk {
     create: PathBuf,
     page: PathBuf,
     confirm: PathBuf,
+    deliver: PathBuf,
 }
 
 impl Wrk {
@@ -135,6 +150,7 @@ impl Wrk {
             create: write("create.lua", CREATE),
             page: write("page.lua", PAGE),
             confirm: write("confirm.lua", &confirm),
+            deliver: write("deliver.lua", DELIVER),
         }
     }
 
@@ -146,6 +162,11 @@ impl Wrk {
     /// Pays sessions, each once; paths and tokens of their forms stand in a file.
     pub fn confirm(&self, address: &str, clients: u32, seconds: u64, forms: &Path, browser: &str) -> Answers {
         wrk(&self.confirm, address, clients, seconds, &[&forms.to_string_lossy(), browser, FORM_FIELDS])
+    }
+
+    /// Posts webhooks to the receiver, without a gateway.
+    pub fn deliver(&self, address: &str, clients: u32, seconds: u64, event: &str) -> Answers {
+        wrk(&self.deliver, address, clients, seconds, &[event])
     }
 
     /// Gets pages at random, whose paths stand in a file.

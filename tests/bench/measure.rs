@@ -37,6 +37,13 @@ const WARM_UP_SECONDS: u64 = 1;
 /// Sessions a second while the latency of deliveries is measured.
 const LATENCY_RATE: u64 = 200;
 
+/// The same on an idle machine, and beside a slow endpoint.
+const IDLE_RATE: u64 = 5;
+const NEIGHBOUR_RATE: u64 = 20;
+
+/// Bytes of an event about a session, for the receiver's own ceiling.
+const EVENT_BYTES: usize = 2_500;
+
 /// Draining takes at most this long.
 const DRAIN_WAIT: Duration = Duration::from_secs(120);
 
@@ -117,9 +124,9 @@ fn write(caller: &Caller) -> Write {
     Write { caller: caller.clone(), request_id: None, idempotency: None }
 }
 
-async fn endpoint(app: &App, caller: &Caller, address: &str) -> String {
+async fn endpoint(app: &App, caller: &Caller, address: &str, path: &str) -> String {
     let new = NewEndpoint {
-        url: format!("http://{address}/webhooks"),
+        url: format!("http://{address}{path}"),
         enabled_events: vec!["*".to_owned()],
         description: None,
         metadata: Default::default(),
@@ -161,7 +168,7 @@ impl Bench {
         let (key, caller, endpoint_id) = runtime.block_on(async {
             let gateway = Gateway::open(config, Roles { worker: false }).await.expect("the gateway opens");
             let (key, caller) = merchant(&gateway.app).await;
-            let endpoint_id = endpoint(&gateway.app, &caller, &sink.address).await;
+            let endpoint_id = endpoint(&gateway.app, &caller, &sink.address, "/webhooks").await;
             gateway.stop().await;
             (key, caller, endpoint_id)
         });
@@ -368,6 +375,9 @@ impl Bench {
     /// Deliveries to a receiver on this machine: first to one endpoint, then to eight.
     pub fn deliver(&mut self) {
         println!("Deliveries drained from the queue ({} events)", self.options.deliveries);
+        let event = "x".repeat(EVENT_BYTES);
+        let ceiling = self.wrk.deliver(&self.sink.address, self.options.clients, self.options.seconds, &event).rate;
+        println!("  {:<44} {ceiling:>9.0}/s", "what the receiver takes from wrk");
         for endpoints in [1, 8] {
             self.add_endpoints(endpoints);
             for _ in 0..self.options.rounds {
@@ -381,6 +391,7 @@ impl Bench {
                     run.client_us,
                     run.load
                 );
+                print_target("deliveries / what the receiver takes", run.rate / ceiling, 0.25, false);
             }
         }
         println!();
@@ -392,7 +403,7 @@ impl Bench {
         self.runtime.block_on(async {
             let gateway = Gateway::open(config, Roles { worker: false }).await.expect("the gateway opens");
             while self.endpoints.len() < count {
-                self.endpoints.push(endpoint(&gateway.app, &self.caller, &self.sink.address).await);
+                self.endpoints.push(endpoint(&gateway.app, &self.caller, &self.sink.address, "/webhooks").await);
             }
             gateway.stop().await;
         });
@@ -432,9 +443,9 @@ impl Bench {
         run
     }
 
-    /// From the commit of a session's event to its arrival at the receiver.
+    /// From the commit of a session's event to its arrival at the receiver: idle, under load, and beside an
+    /// endpoint that takes ten seconds for each answer.
     pub fn latency(&mut self) {
-        let client = http_client();
         self.runtime.block_on(async {
             self.database.empty().await;
             self.database.execute("alter system set track_commit_timestamp = on").await;
@@ -443,17 +454,41 @@ impl Bench {
         self.runtime.block_on(async {
             let sql = format!("update webhook_endpoint set status = 'disabled' where id <> '{}'", self.endpoints[0]);
             self.database.execute(&sql).await;
-            self.sink_forget(&client).await;
         });
+        println!("From commit to the first attempt's arrival");
+        self.first_attempts("idle", IDLE_RATE);
+        self.first_attempts("under load", LATENCY_RATE);
+        self.add_slow_endpoint();
+        let p95 = self.first_attempts("beside an endpoint that answers after 10 s", NEIGHBOUR_RATE);
+        print_target("p95 beside the slow one in ms", p95, 50.0, true);
+        println!();
+    }
+
+    fn add_slow_endpoint(&mut self) {
+        let environment = settings(&self.options, &self.database, &self.secret_key);
+        let config = Config::read(None, environment).expect("the benchmark's own settings");
+        self.runtime.block_on(async {
+            let gateway = Gateway::open(config, Roles { worker: false }).await.expect("the gateway opens");
+            endpoint(&gateway.app, &self.caller, &self.sink.address, "/slow").await;
+            gateway.stop().await;
+        });
+    }
+
+    /// Gives the 95th percentile in milliseconds.
+    fn first_attempts(&mut self, label: &str, rate: u64) -> f64 {
+        let client = http_client();
+        self.runtime.block_on(self.sink_forget(&client));
         let gateway = self.gateway(true);
-        let total = LATENCY_RATE * self.options.seconds;
+        let total = rate * self.options.seconds;
         let (arrivals, committed) = self.runtime.block_on(async {
-            let mut turn = tokio::time::interval(Duration::from_micros(1_000_000 / LATENCY_RATE));
+            let mut turn = tokio::time::interval(Duration::from_micros(1_000_000 / rate));
             let mut posts = tokio::task::JoinSet::new();
             for number in 0..total {
                 turn.tick().await;
                 let (client, address, key) = (client.clone(), gateway.address.clone(), self.key.clone());
-                posts.spawn(async move { post_session(&client, &address, &key, &format!("latency-{number}")).await });
+                posts.spawn(
+                    async move { post_session(&client, &address, &key, &format!("{rate}-latency-{number}")).await },
+                );
             }
             while let Some(posted) = posts.join_next().await {
                 posted.expect("a post does not panic");
@@ -477,17 +512,16 @@ impl Bench {
             .filter_map(|(id, at)| Some((arrived.get(id)? - at.parse::<i64>().ok()?) as f64 / 1e3))
             .collect();
         waits.sort_by(f64::total_cmp);
+        let p95 = percentile(&waits, 950);
         println!(
-            "From commit to the first attempt's arrival, {LATENCY_RATE} sessions a second, load {:.1}",
-            load_average()
-        );
-        println!(
-            "  {} of {total} arrived; p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms\n",
+            "  {label}, {rate} a second: {} of {total} arrived; p50 {:.1} ms, p95 {p95:.1} ms, p99 {:.1} ms, longest {:.1} ms, load {:.1}",
             waits.len(),
             percentile(&waits, 500),
             percentile(&waits, 990),
-            waits.last().copied().unwrap_or(0.0)
+            waits.last().copied().unwrap_or(0.0),
+            load_average()
         );
+        p95
     }
 
     /// Memory, and the end.

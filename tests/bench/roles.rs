@@ -61,12 +61,23 @@ async fn receive(State(arrivals): State<Arrivals>, headers: HeaderMap, _body: ax
     "ok"
 }
 
-/// Takes webhooks, notes when each arrived, and tells of them: `/count`, `/arrivals`, `/forget`.
+/// How long the slow endpoint takes.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Takes webhooks, notes when each arrived, and tells of them: `/count`, `/arrivals`, `/forget`. `/slow` takes its time and notes
+/// nothing.
 pub fn sink() {
     run(async {
         let arrivals = Arrivals::default();
         let router = Router::new()
             .route("/webhooks", post(receive))
+            .route(
+                "/slow",
+                post(async |_: axum::body::Bytes| {
+                    tokio::time::sleep(SLOW).await;
+                    "ok"
+                }),
+            )
             .route(
                 "/count",
                 get(async |State(arrivals): State<Arrivals>| arrivals.lock().expect("not poisoned").len().to_string()),

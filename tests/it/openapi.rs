@@ -51,7 +51,9 @@ fn the_document_is_well_formed_and_every_reference_leads_somewhere() {
         assert!(operation["tags"].as_array().is_some_and(|tags| !tags.is_empty()), "{method} {path}");
         assert!(operation["summary"].is_string(), "{method} {path} has no summary");
         for status in ["200", "4XX"] {
-            let schema = &operation["responses"][status]["content"]["application/json"]["schema"];
+            let media_type =
+                if status == "200" && path.ends_with("/stream") { "text/event-stream" } else { "application/json" };
+            let schema = &operation["responses"][status]["content"][media_type]["schema"];
             assert!(schema.is_object(), "{method} {path} does not say what {status} looks like");
         }
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
@@ -150,6 +152,7 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
     let hook = [("url", "https://shop.example/hooks"), ("enabled_events[]", "*")];
     let endpoint = merchant.post("/v1/webhook_endpoints", &hook).await.ok();
     let event = merchant.get("/v1/events?limit=1").await.ok()["data"][0].clone();
+    let replay = merchant.post("/v1/event_replays", &[("from", "1700000000")]).await.ok();
     let redirect = merchant.get("/v1/redirect_urls?limit=1").await.ok()["data"][0].clone();
     vec![
         ("/v1/checkout/sessions/", id(&open)),
@@ -164,6 +167,7 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
         ("/v1/escrow_attachments/", file),
         ("/v1/webhook_endpoints/", id(&endpoint)),
         ("/v1/events/", id(&event)),
+        ("/v1/event_replays/", id(&replay)),
         ("/v1/redirect_urls/", id(&redirect)),
     ]
 }

@@ -210,17 +210,9 @@ impl World {
     pub async fn add_replica_with(&mut self, worker: bool) {
         let (listener, address) = bind("127.0.0.1:0").await.expect("a free port");
         let (bank, bank_address) = bind("127.0.0.1:0").await.expect("another");
-        let mut variables = vec![
-            ("CHECKSTAND_SIMULATOR_BANK_LISTEN".to_owned(), bank_address.to_string()),
-            ("CHECKSTAND_LISTEN".to_owned(), address.to_string()),
-            ("DATABASE_URL".to_owned(), self.database_url().await),
-            ("CHECKSTAND_SECRET_KEYS".to_owned(), self.secret_key.clone()),
-            ("CHECKSTAND_LOOPBACK_WEBHOOKS".to_owned(), "true".to_owned()),
-            ("CHECKSTAND_DATABASE_CONNECTIONS_MAX".to_owned(), GATEWAY_CONNECTIONS_MAX.to_string()),
-        ];
-        for (name, value) in &self.options.settings {
-            variables.push((format!("CHECKSTAND_{name}"), value.clone()));
-        }
+        let mut variables = self.variables().await;
+        variables.push(("CHECKSTAND_SIMULATOR_BANK_LISTEN".to_owned(), bank_address.to_string()));
+        variables.push(("CHECKSTAND_LISTEN".to_owned(), address.to_string()));
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), &self.options.file).expect("the file can be written");
         let mut config = Config::read(Some(file.path()), variables).expect("the settings are fine");
@@ -236,6 +228,20 @@ impl World {
         });
         let base = format!("http://{address}");
         self.replicas.push(Replica { base, app, simulator, simulators, shutdown, serving: Some(serving) });
+    }
+
+    /// The settings of every gateway of this world, as environment variables.
+    pub async fn variables(&self) -> Vec<(String, String)> {
+        let mut variables = vec![
+            ("DATABASE_URL".to_owned(), self.database_url().await),
+            ("CHECKSTAND_SECRET_KEYS".to_owned(), self.secret_key.clone()),
+            ("CHECKSTAND_LOOPBACK_WEBHOOKS".to_owned(), "true".to_owned()),
+            ("CHECKSTAND_DATABASE_CONNECTIONS_MAX".to_owned(), GATEWAY_CONNECTIONS_MAX.to_string()),
+        ];
+        for (name, value) in &self.options.settings {
+            variables.push((format!("CHECKSTAND_{name}"), value.clone()));
+        }
+        variables
     }
 
     /// Changes a setting for replicas that are added from now on.

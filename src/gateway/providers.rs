@@ -67,9 +67,7 @@ pub(super) fn open(config: &Config, store: &Store, vault: &Arc<Vault>, stripe: O
     let mut providers: Vec<Arc<dyn Provider>> =
         companies.into_iter().map(|company| company as Arc<dyn Provider>).collect();
     if let Some(stripe) = stripe {
-        // Without a rule the first that serves a mode gets its charges; the simulator serves test mode only.
-        let place = if config.test_mode_provider == TestModeProvider::Simulator { providers.len() } else { 0 };
-        providers.insert(place, Arc::new(stripe));
+        providers.push(Arc::new(stripe));
     }
     let registry = match Registry::new(providers) {
         Ok(registry) => registry,
@@ -79,10 +77,22 @@ pub(super) fn open(config: &Config, store: &Store, vault: &Arc<Vault>, stripe: O
         failures_min: config.breaker_failures_min,
         open: Duration::seconds(i64::from(config.breaker_open_seconds)),
     };
-    match registry.with_routing(rules(config)?, breakers) {
+    let mut rules = rules(config)?;
+    rules.push(of_test_mode(config));
+    match registry.with_routing(rules, breakers) {
         Ok(registry) => Ok(Providers { registry, bank, simulators }),
         Err(error) => refuse(error.to_string()),
     }
+}
+
+/// The last rule: without another, test mode plays with the simulated companies or tries Stripe out, and never goes
+/// from the one to the other.
+fn of_test_mode(config: &Config) -> Rule {
+    let providers = match config.test_mode_provider {
+        TestModeProvider::Simulator => config.simulator_names.clone(),
+        TestModeProvider::Stripe => vec![stripe::NAME.to_owned()],
+    };
+    Rule { livemode: Some(false), providers, ..Rule::default() }
 }
 
 /// Whether the settings about providers make sense, as far as that can be seen without starting.

@@ -123,7 +123,11 @@ async fn paying_and_cancelling_at_once_end_as_one_of_the_two() {
         let (_, cancelled) = tokio::join!(payer.press(&path, &form), story.call("cancel", &[]));
         let state = story.merchant.read(&session).await["state"].clone();
         match story.status().await.as_str() {
-            "paid" => assert_eq!((cancelled.status.as_u16(), state), (400, "completed".into())),
+            // 503: the payment held the escrow's row for longer than anybody waits for it.
+            "paid" => {
+                assert_eq!(state, "completed");
+                assert!([400, 503].contains(&cancelled.status.as_u16()), "{}", cancelled.text);
+            }
             "cancelled" => assert_eq!((cancelled.status.as_u16(), state), (200, "failed".into())),
             other => panic!("{other}"),
         }

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use chrono::{DateTime, Duration, Utc};
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::domain::fraud::Rules;
+use crate::domain::id::MerchantId;
 use crate::domain::network::{self, Network};
+use crate::error::Result;
 use crate::keyring::Keyring;
 use crate::providers::Registry;
 use crate::queue::Batches;
@@ -139,7 +142,27 @@ pub struct Outbox {
     pub offer: Box<dyn Fn(Vec<Outgoing>) + Send + Sync>,
     /// Has the database asked at once for what has come due.
     pub wake: Box<dyn Fn() + Send + Sync>,
+    /// Has an endpoint looked up anew that was changed here.
+    pub forget_endpoint: Box<dyn Fn(&str) + Send + Sync>,
 }
+
+/// What came of a message that was posted once.
+#[derive(Debug, Clone, Default)]
+pub struct Posted {
+    /// Whether the receiver took it.
+    pub delivered: bool,
+    /// The receiver's HTTP status, if it answered.
+    pub status: Option<u16>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: i32,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// The beginning of the answer: foreign text.
+    pub excerpt: Option<String>,
+}
+
+/// Posts one message outside of the queue: whose endpoint, the endpoint, the event's id and the body.
+pub type PostOnce = Box<dyn Fn(&MerchantId, &str, &str, String) -> BoxFuture<'static, Result<Posted>> + Send + Sync>;
 
 /// The application.
 pub struct App {
@@ -159,6 +182,8 @@ pub struct App {
     pub providers: Registry,
     /// The process's own worker, if it has one.
     pub outbox: Option<Outbox>,
+    /// Tries an endpoint out.
+    pub post_once: PostOnce,
     /// Requests that share a statement.
     pub batches: Batches,
     /// Allow-lists of redirect URLs seen lately.
@@ -175,6 +200,13 @@ impl App {
     /// The lease for deliveries written now: held when this process delivers them from memory.
     pub fn lease(&self, now: DateTime<Utc>) -> Lease {
         self.outbox.as_ref().map_or_else(|| Lease::open(now), |outbox| (outbox.lease)(now))
+    }
+
+    /// Tells the process's worker that an endpoint was changed, after the commit. Others see it within seconds.
+    pub fn endpoint_changed(&self, endpoint: &str) {
+        if let Some(outbox) = &self.outbox {
+            (outbox.forget_endpoint)(endpoint);
+        }
     }
 
     /// Gives deliveries to the process's worker, after their commit.

@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::headers::{HeaderPolicy, security_headers};
 use crate::keyring::Keyring;
-use crate::ops::endpoints::open_secret;
+use crate::ops::endpoint_health::EndpointKeeper;
 use crate::ops::{batching, outages};
 use crate::providers::simulator::Simulator;
 use crate::providers::simulator_acs;
@@ -43,6 +43,7 @@ use crate::telemetry::{self, Door, observe};
 use crate::vault::Vault;
 use crate::vault::sealing::Sealing;
 use crate::worker::deliver::{self, DeliverSettings, DeliverWorker};
+use crate::worker::test_send::{EndpointLookUp, TestSender};
 use crate::worker::{mail, sweep};
 use crate::{api, callbacks, hosted, server};
 
@@ -108,16 +109,34 @@ impl Gateway {
         let Providers { registry: providers, bank, simulators } = providers::open(&config, &store, &vault, stripe)?;
         let mut deliver = None;
         let mut outbox = None;
+        let sending = DeliverSettings {
+            concurrency_total: usize::from(config.webhook_concurrency_total),
+            concurrency_per_endpoint: usize::from(config.webhook_concurrency_per_endpoint),
+            allow_loopback: config.loopback_webhooks,
+            name_servers: Arc::clone(&config.name_servers),
+            ..DeliverSettings::default()
+        };
+        let keeper =
+            EndpointKeeper { pool: store.pool().clone(), keyring: Arc::clone(&keyring), mail: config.settings().mail };
+        let time = Arc::clone(&clock);
+        let look_up = EndpointLookUp {
+            keeper: keeper.clone(),
+            clock: Arc::new(move || time.now()),
+            allow_loopback: config.loopback_webhooks,
+        };
         if roles.worker {
-            let (queue, worker) = start_delivery(&config, &store, &clock, &keyring)?;
+            let (queue, worker) = deliver::start(keeper, Arc::clone(&look_up.clock), sending.clone())
+                .map_err(|error| Error::Internal(format!("the webhook client could not be made: {error}")))?;
             deliver = Some(worker);
-            let (leasing, waking) = (queue.clone(), queue.clone());
+            let (leasing, waking, forgetting) = (queue.clone(), queue.clone(), queue.clone());
             outbox = Some(Outbox {
                 lease: Box::new(move |now| leasing.lease(now)),
                 offer: Box::new(move |deliveries| queue.offer(deliveries)),
                 wake: Box::new(move || waking.wake()),
+                forget_endpoint: Box::new(move |endpoint| forgetting.forget_endpoint(endpoint)),
             });
         }
+        let tests = Arc::new(TestSender::new(look_up, sending));
         if config.public_url().starts_with("https://") && config.trusted_proxies.is_empty() {
             tracing::warn!(
                 "a proxy ends TLS in front of this gateway (`public_url` is https) and `trusted_proxies` names none: payers' networks are not known to the fraud rules"
@@ -133,6 +152,11 @@ impl Gateway {
             sealing,
             providers,
             outbox,
+            post_once: Box::new(move |merchant, endpoint, event, body| {
+                let (merchant, endpoint, event) = (merchant.clone(), endpoint.to_owned(), event.to_owned());
+                let tests = Arc::clone(&tests);
+                Box::pin(async move { tests.send(&merchant, &endpoint, &event, &body).await })
+            }),
             batches,
             allow_lists: AllowLists::default(),
             mail_wake: tokio::sync::Notify::new(),
@@ -281,30 +305,6 @@ fn stripe(config: &Config, vault: &Arc<Vault>, clock: &Arc<Clock>) -> Result<Opt
     Stripe::new(settings, Arc::clone(vault), move || time.now().timestamp())
         .map(Some)
         .map_err(|error| Error::Unavailable(error.to_string()))
-}
-
-fn start_delivery(
-    config: &Config,
-    store: &Store,
-    clock: &Arc<Clock>,
-    keyring: &Arc<Keyring>,
-) -> Result<(deliver::DeliverQueue, DeliverWorker)> {
-    let keys = Arc::clone(keyring);
-    let time = Arc::clone(clock);
-    let settings = DeliverSettings {
-        concurrency_total: usize::from(config.webhook_concurrency_total),
-        concurrency_per_endpoint: usize::from(config.webhook_concurrency_per_endpoint),
-        allow_loopback: config.loopback_webhooks,
-        name_servers: Arc::clone(&config.name_servers),
-        ..DeliverSettings::default()
-    };
-    deliver::start(
-        store.pool().clone(),
-        Arc::new(move |endpoint, sealed| open_secret(&keys, endpoint, sealed)),
-        Arc::new(move || time.now()),
-        settings,
-    )
-    .map_err(|error| Error::Internal(format!("the webhook client could not be made: {error}")))
 }
 
 /// Binds the listening socket.

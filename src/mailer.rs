@@ -1,4 +1,4 @@
-//! The mails that payers get. Written here, kept by `store::mails`, sent by others.
+//! The mails that payers get, and the one that merchants get. Written here, kept by `store::mails`, sent by others.
 //!
 //! The rule: a subject is one line and says nothing secret, an address was checked when it was given, a
 //! mail names the card by its last four digits and nothing more, and no mail has a link that acts. What
@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::domain::endpoint_health::{DisabledReason, GIVEN_UP_AFTER_DAYS};
 use crate::domain::id::MailId;
 use crate::domain::identity::Code;
 use crate::domain::money::Money;
@@ -16,6 +17,8 @@ use crate::domain::payment::Charge;
 use crate::domain::session::Session;
 use crate::i18n::identity_words::{IdentityWords, fill};
 use crate::i18n::{Locale, format_money};
+use crate::store::endpoints::Endpoint;
+use crate::store::merchants::Merchant;
 
 /// How long a receipt is worth sending.
 const RECEIPT_USEFUL: chrono::Duration = chrono::Duration::days(3);
@@ -26,7 +29,7 @@ pub struct Draft {
     pub id: String,
     /// Whose customer it is for.
     pub merchant_id: String,
-    /// `receipt` or `identity_code`.
+    /// `receipt`, `identity_code` or `webhook_endpoint_disabled`.
     pub kind: &'static str,
     /// Where it goes.
     pub recipient: String,
@@ -35,7 +38,7 @@ pub struct Draft {
     /// What is sealed.
     pub body: Body,
     /// The session that caused it.
-    pub session_id: String,
+    pub session_id: Option<String>,
     /// When it was written.
     pub created_at: DateTime<Utc>,
     /// From when on it is of no use.
@@ -272,10 +275,74 @@ fn draft(
         recipient,
         subject,
         body,
-        session_id: session.id.to_string(),
+        session_id: Some(session.id.to_string()),
         created_at,
         give_up_at,
     }
+}
+
+#[derive(Template)]
+#[template(path = "mail/endpoint_disabled.txt", escape = "none")]
+struct EndpointDisabledText<'a> {
+    url: &'a str,
+    why: &'a str,
+    endpoint: &'a str,
+    merchant: &'a str,
+    mode: &'a str,
+    date: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "mail/endpoint_disabled.html")]
+struct EndpointDisabledHtml<'a> {
+    subject: &'a str,
+    url: &'a str,
+    why: &'a str,
+    endpoint: &'a str,
+    merchant: &'a str,
+    mode: &'a str,
+    date: &'a str,
+}
+
+/// How long it is worth telling that an endpoint was switched off.
+const ENDPOINT_NEWS_USEFUL: chrono::Duration = chrono::Duration::days(3);
+
+/// Word to a merchant of an endpoint that was switched off; `None` when he left no address.
+pub fn endpoint_disabled(
+    endpoint: &Endpoint,
+    merchant: &Merchant,
+    reason: DisabledReason,
+    now: DateTime<Utc>,
+) -> Option<Draft> {
+    let recipient = merchant.support_email.clone()?;
+    let why = match reason {
+        DisabledReason::Requested => "It was asked for.".to_owned(),
+        DisabledReason::Gone => "The receiver answered 410: it says that it is gone for good.".to_owned(),
+        DisabledReason::Failing => format!("Nothing was delivered to it for {GIVEN_UP_AFTER_DAYS} days."),
+    };
+    let subject = "A webhook endpoint is switched off";
+    let date = now.format("%Y-%m-%d %H:%M UTC").to_string();
+    let (url, why, date) = (endpoint.url.as_str(), why.as_str(), date.as_str());
+    let (id, owner) = (endpoint.id.as_str(), endpoint.merchant_id.as_str());
+    let mode = if endpoint.livemode { "live" } else { "test" };
+    let text = EndpointDisabledText { url, why, endpoint: id, merchant: owner, mode, date };
+    let html = EndpointDisabledHtml { subject, url, why, endpoint: id, merchant: owner, mode, date };
+    Some(Draft {
+        id: MailId::generate(now).to_string(),
+        merchant_id: owner.to_owned(),
+        kind: "webhook_endpoint_disabled",
+        recipient,
+        subject: subject.to_owned(),
+        body: Body {
+            sender_name: "checkstand".to_owned(),
+            reply_to: None,
+            text: text.render().ok()?,
+            html: html.render().ok()?,
+        },
+        session_id: None,
+        created_at: now,
+        give_up_at: now + ENDPOINT_NEWS_USEFUL,
+    })
 }
 
 #[cfg(test)]

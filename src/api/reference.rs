@@ -58,7 +58,17 @@ pub const ERROR_CODES: &[ErrorCode] = &[
     code("charge_already_refunded", 400, "Everything that was captured has been refunded, or is being refunded."),
     code("charge_not_refundable", 400, "The charge took no money: it failed, is in doubt, or only reserves money."),
     code("country_code_invalid", 400, "A parameter that takes a country wants two letters (ISO 3166-1 alpha-2)."),
+    code(
+        "custom_header_invalid",
+        400,
+        "A custom header of a webhook endpoint has a name that cannot be set or a value that is no printable line, or there are more than ten.",
+    ),
     code("email_invalid", 400, "A parameter that takes an e-mail address has something else in it."),
+    code(
+        "endpoint_test_in_progress",
+        400,
+        "Another test of one of the merchant's webhook endpoints is waiting for its answer. One runs at a time.",
+    ),
     code(
         "escrow_action_not_allowed_in_mode",
         400,
@@ -320,6 +330,8 @@ mod tests {
                                     "service",
                                     "unsupported",
                                     "webhook_endpoints_l",
+                                    "custom_header",
+                                    "endpoint_test",
                                     "amount",
                                     "session",
                                 ]

@@ -13,7 +13,7 @@ use crate::domain::redirect::{AllowedRedirect, WayBack};
 use crate::domain::session::{Metadata, Options, WaysBack};
 use crate::domain::signature::SigningSecret;
 use crate::error::{Error, Result};
-use crate::ops::endpoints::{self, EndpointChange, NewEndpoint};
+use crate::ops::endpoints::{self, EndpointChange, EndpointOptions, NewEndpoint};
 use crate::ops::merchants::{self, NewKey, NewMerchant};
 use crate::ops::replay::Write;
 use crate::ops::sessions::{self, NewSession};
@@ -95,6 +95,7 @@ async fn inbox_endpoint(app: &App, write: &Write, tools_base: &str) -> Result<Si
                 description: Some(INBOX_DESCRIPTION.to_owned()),
                 metadata: Metadata::new(),
                 api_version: None,
+                options: EndpointOptions::default(),
             };
             field(&endpoints::create(app, write, new).await?.body, "id")?
         }

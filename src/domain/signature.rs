@@ -1,13 +1,15 @@
 //! Signatures of webhooks: what a merchant's backend checks before it believes a message.
 //! Every message carries two of them, over the very bytes that are sent: Stripe's scheme, which the
 //! Stripe SDKs verify, and Standard Webhooks 1.0. While a secret is being replaced, the old and the
-//! new one both sign. Comparison takes the same time whether or not a signature is right.
+//! new one both sign, and an endpoint may have an Ed25519 signature beside them. Comparison takes the same time whether or not a signature is right.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use super::key_pair::SigningKeyPair;
 
 /// What every signing secret begins with, in Stripe's scheme and in Standard Webhooks alike.
 pub const SECRET_PREFIX: &str = "whsec_";
@@ -117,6 +119,16 @@ pub fn standard_webhooks_signature(secrets: &[SigningSecret], id: &str, timestam
         header.push_str(&STANDARD.encode(mac.into_bytes()));
     }
     header
+}
+
+/// The `v1a` tokens of `webhook-signature`, one for each key pair, each behind a space: what is signed is
+/// the same as for `v1`.
+pub fn ed25519_signatures(pairs: &[&SigningKeyPair], id: &str, timestamp: i64, body: &str) -> String {
+    if pairs.is_empty() {
+        return String::new();
+    }
+    let message = format!("{id}.{timestamp}.{body}");
+    pairs.iter().map(|pair| format!(" v1a,{}", pair.sign(message.as_bytes()))).collect()
 }
 
 /// Checks a `Stripe-Signature` header against the raw body. `now` is the receiver's clock in unix

@@ -1,25 +1,29 @@
 //! Webhook endpoints, as merchants and operators manage them.
 //!
-//! The rule: the secret is made here, sealed before it is stored, and shown in one answer only.
+//! The rule: the secret is made here, sealed before it is stored, and shown in one answer only. What else is
+//! secret is `endpoint_secrets`' business.
 
+use chrono::{DateTime, Utc};
 use zeroize::Zeroizing;
 
 use super::Caller;
+use super::endpoint_secrets::{HeadersChange, change_headers, new_key_pair};
 use super::replay::{Answer, Write};
 use crate::app::App;
 use crate::domain::address::{UrlPolicy, judge_webhook_url};
+use crate::domain::endpoint_health::DisabledReason;
 use crate::domain::id::EndpointId;
 use crate::domain::session::Metadata;
 use crate::domain::signature::SigningSecret;
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
-use crate::store::Page;
-use crate::store::endpoints::{self, Endpoint};
+use crate::store::endpoints::{self, Endpoint, Sealed};
+use crate::store::{Page, endpoint_health};
 use crate::wire::webhook_endpoint::WebhookEndpoint;
 use crate::wire::{Deleted, List};
 
 /// An endpoint as a merchant asks for it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct NewEndpoint {
     /// Where deliveries go.
     pub url: String,
@@ -31,6 +35,64 @@ pub struct NewEndpoint {
     pub metadata: Metadata,
     /// The API version asked for.
     pub api_version: Option<String>,
+    /// How it is delivered to.
+    pub options: EndpointOptions,
+}
+
+/// How an endpoint is delivered to; `None` leaves what there is, and the inner `None` clears it.
+#[derive(Debug, Default)]
+pub struct EndpointOptions {
+    /// The merchant's own headers.
+    pub custom_headers: HeadersChange,
+    /// Attempts that may begin within a second, 1 to 1000.
+    pub events_per_second: Option<Option<i64>>,
+    /// Attempts at once, 1 to 64.
+    pub concurrency: Option<Option<i64>>,
+    /// Whether the events of one session come one after the other.
+    pub ordered: Option<bool>,
+    /// Whether an Ed25519 key pair signs beside the secret.
+    pub ed25519: Option<bool>,
+}
+
+/// Most attempts within a second that a merchant may ask for; beyond it is no bound worth its cost.
+const EVENTS_PER_SECOND_MAX: i32 = 1000;
+
+/// Most attempts at once that a merchant may ask for. The operator's bound holds beside it.
+const CONCURRENCY_MAX: i32 = 64;
+
+fn bounded(param: &str, value: Option<i64>, most: i32) -> Result<Option<i32>> {
+    let Some(value) = value else { return Ok(None) };
+    let fits = i32::try_from(value).ok().filter(|value| (1..=most).contains(value));
+    let refused = || {
+        let message = format!("`{param}` must be between 1 and {most}; empty for no bound.");
+        Error::invalid("parameter_invalid_integer", param, message)
+    };
+    Ok(Some(fits.ok_or_else(refused)?))
+}
+
+/// Applies options to an endpoint and to what is sealed of it.
+fn apply(app: &App, options: &EndpointOptions, endpoint: &mut Endpoint, sealed: &mut Sealed) -> Result<()> {
+    let (keyring, id) = (&app.keyring, endpoint.id.as_str());
+    let old = sealed.custom_headers.as_deref();
+    (endpoint.custom_header_names, sealed.custom_headers) = change_headers(keyring, id, old, &options.custom_headers)?;
+    if let Some(events_per_second) = options.events_per_second {
+        endpoint.events_per_second = bounded("events_per_second", events_per_second, EVENTS_PER_SECOND_MAX)?;
+    }
+    if let Some(concurrency) = options.concurrency {
+        endpoint.concurrency = bounded("concurrency", concurrency, CONCURRENCY_MAX)?;
+    }
+    endpoint.ordered = options.ordered.unwrap_or(endpoint.ordered);
+    match options.ed25519 {
+        Some(true) if sealed.key_seed.is_none() => {
+            let (pair, seed) = new_key_pair(keyring, id);
+            (endpoint.public_key, sealed.key_seed) = (Some(pair.public_key()), Some(seed));
+        }
+        Some(false) => {
+            (endpoint.public_key, sealed.key_seed, sealed.previous_key_seed) = (None, None, None);
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// What an update may change; `None` leaves it.
@@ -44,6 +106,8 @@ pub struct EndpointChange {
     pub description: Option<Option<String>>,
     /// Switches deliveries off or on.
     pub disabled: Option<bool>,
+    /// How it is delivered to.
+    pub options: EndpointOptions,
 }
 
 /// Where an endpoint's secret is sealed.
@@ -51,17 +115,25 @@ pub fn secret_place(endpoint: &str) -> String {
     format!("webhook_endpoint/secret/{endpoint}")
 }
 
-fn render(endpoint: &Endpoint, secret: Option<String>) -> WebhookEndpoint {
+/// The endpoint as it is shown at `now`.
+pub(super) fn render(endpoint: &Endpoint, secret: Option<String>, now: DateTime<Utc>) -> WebhookEndpoint {
     WebhookEndpoint {
         id: endpoint.id.to_string(),
         object: "webhook_endpoint",
         api_version: endpoint.api_version.clone(),
         application: None,
+        concurrency: endpoint.concurrency,
         created: endpoint.created_at.timestamp(),
+        custom_header_names: endpoint.custom_header_names.clone(),
         description: endpoint.description.clone(),
+        disabled_reason: endpoint.disabled_reason.clone(),
         enabled_events: endpoint.enabled_events.clone(),
+        events_per_second: endpoint.events_per_second,
         livemode: endpoint.livemode,
         metadata: endpoint.metadata.clone(),
+        ordered: endpoint.ordered,
+        previous_secret_expires_at: endpoint.previous_secret_until.filter(|at| *at > now).map(|at| at.timestamp()),
+        public_key: endpoint.public_key.clone(),
         secret,
         status: if endpoint.enabled { "enabled" } else { "disabled" }.to_owned(),
         url: endpoint.url.clone(),
@@ -82,7 +154,7 @@ pub async fn create(app: &App, write: &Write, new: NewEndpoint) -> Result<Answer
     write
         .once(app, async |connection, now| {
             let secret = SigningSecret::generate();
-            let endpoint = Endpoint {
+            let mut endpoint = Endpoint {
                 id: EndpointId::generate(now),
                 merchant_id: write.caller.merchant_id.clone(),
                 livemode: write.caller.livemode,
@@ -91,10 +163,24 @@ pub async fn create(app: &App, write: &Write, new: NewEndpoint) -> Result<Answer
                 description: new.description,
                 metadata: new.metadata,
                 enabled: true,
+                disabled_reason: None,
                 api_version: new.api_version,
+                custom_header_names: Vec::new(),
+                events_per_second: None,
+                concurrency: None,
+                ordered: false,
+                public_key: None,
+                previous_secret_until: None,
                 created_at: now,
             };
-            let sealed = app.keyring.seal(&secret_place(endpoint.id.as_str()), secret.expose().as_bytes());
+            let mut sealed = Sealed {
+                secret: app.keyring.seal(&secret_place(endpoint.id.as_str()), secret.expose().as_bytes()),
+                previous_secret: None,
+                key_seed: None,
+                previous_key_seed: None,
+                custom_headers: None,
+            };
+            apply(app, &new.options, &mut endpoint, &mut sealed)?;
             let endpoints_max = app.settings.webhook_endpoints_max;
             if !endpoints::insert(connection, &endpoint, &sealed, i64::from(endpoints_max)).await? {
                 let message = format!(
@@ -102,7 +188,7 @@ pub async fn create(app: &App, write: &Write, new: NewEndpoint) -> Result<Answer
                 );
                 return Err(Error::invalid("webhook_endpoints_limit", "url", message));
             }
-            Ok((Answer::new(&render(&endpoint, Some(secret.expose().to_owned()))), Vec::new()))
+            Ok((Answer::new(&render(&endpoint, Some(secret.expose().to_owned()), now)), Vec::new()))
         })
         .await
 }
@@ -117,7 +203,7 @@ pub fn open_secret(keyring: &Keyring, endpoint: &str, sealed: &[u8]) -> Result<S
     SigningSecret::parse(&text).ok_or_else(|| "the secret is malformed".to_owned())
 }
 
-fn parse(id: &str) -> Result<EndpointId> {
+pub(super) fn parse(id: &str) -> Result<EndpointId> {
     EndpointId::parse(id).ok_or_else(|| Error::not_found("webhook_endpoint", id))
 }
 
@@ -127,7 +213,7 @@ fn parse(id: &str) -> Result<EndpointId> {
 /// `NotFound`.
 pub async fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<WebhookEndpoint> {
     let found = endpoints::find(app.store.pool(), &caller.merchant_id, caller.livemode, &parse(id)?).await?;
-    Ok(render(&found.ok_or_else(|| Error::not_found("webhook_endpoint", id))?, None))
+    Ok(render(&found.ok_or_else(|| Error::not_found("webhook_endpoint", id))?, None, app.clock.now()))
 }
 
 /// A page of endpoints.
@@ -136,8 +222,8 @@ pub async fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<WebhookEnd
 /// The database's.
 pub async fn list(app: &App, caller: &Caller, page: &Page) -> Result<List<WebhookEndpoint>> {
     let mut rows = endpoints::list(app.store.pool(), &caller.merchant_id, caller.livemode, page).await?;
-    let has_more = page.cut(&mut rows);
-    Ok(List::new("/v1/webhook_endpoints", rows.iter().map(|row| render(row, None)).collect(), has_more))
+    let (has_more, now) = (page.cut(&mut rows), app.clock.now());
+    Ok(List::new("/v1/webhook_endpoints", rows.iter().map(|row| render(row, None, now)).collect(), has_more))
 }
 
 /// Changes an endpoint.
@@ -156,20 +242,36 @@ pub async fn update(
         check_url(app, &write.caller, url)?;
     }
     let caller = &write.caller;
-    write
-        .once(app, async |connection, _| {
+    let answer = write
+        .once(app, async |connection, now| {
             let mut endpoint = endpoints::lock(connection, &caller.merchant_id, caller.livemode, &endpoint_id)
                 .await?
                 .ok_or_else(|| Error::not_found("webhook_endpoint", id))?;
+            let mut sealed = endpoints::sealed(connection, &endpoint_id).await?;
             metadata(&mut endpoint.metadata)?;
+            apply(app, &change.options, &mut endpoint, &mut sealed)?;
+            let moves = change.url.as_ref().is_some_and(|url| *url != endpoint.url);
+            if moves || change.disabled == Some(false) {
+                // What failed there, or then, says nothing of now.
+                endpoint_health::forget(connection, endpoint_id.as_str()).await?;
+            }
             endpoint.url = change.url.unwrap_or(endpoint.url);
             endpoint.enabled_events = change.enabled_events.unwrap_or(endpoint.enabled_events);
             endpoint.description = change.description.unwrap_or(endpoint.description);
-            endpoint.enabled = change.disabled.map_or(endpoint.enabled, |disabled| !disabled);
-            endpoints::save(connection, &endpoint).await?;
-            Ok((Answer::new(&render(&endpoint, None)), Vec::new()))
+            match change.disabled {
+                Some(true) if endpoint.enabled => {
+                    endpoint.enabled = false;
+                    endpoint.disabled_reason = Some(DisabledReason::Requested.word().to_owned());
+                }
+                Some(false) => (endpoint.enabled, endpoint.disabled_reason) = (true, None),
+                _ => {}
+            }
+            endpoints::save(connection, &endpoint, &sealed).await?;
+            Ok((Answer::new(&render(&endpoint, None, now)), Vec::new()))
         })
-        .await
+        .await?;
+    app.endpoint_changed(endpoint_id.as_str());
+    Ok(answer)
 }
 
 /// Removes an endpoint and what is still owed to it.
@@ -183,5 +285,6 @@ pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<Deleted> {
         return Err(Error::not_found("webhook_endpoint", id));
     }
     app.store.commit(transaction).await?;
+    app.endpoint_changed(endpoint_id.as_str());
     Ok(Deleted { id: endpoint_id.to_string(), object: "webhook_endpoint", deleted: true })
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use crate::app::{App, MailRoad};
 use crate::domain::id::MerchantId;
 use crate::error::{Error, Result};
+use crate::keyring::Keyring;
 use crate::mailer::{Body, Draft, Sender, seal_place};
 use crate::store::mails::{NewMail, StoredMail};
 use crate::store::{self, Connection};
@@ -38,19 +39,32 @@ pub struct Mail {
 /// # Errors
 /// `Unavailable` where no mail is set up, and the database's.
 pub(super) async fn post(app: &App, connection: &mut Connection, draft: Draft) -> Result<()> {
-    let is_captured = match app.settings.mail {
+    post_by(&app.keyring, app.settings.mail, connection, draft).await
+}
+
+/// The same for those who know no more of the application than its keys and its way of mail.
+///
+/// # Errors
+/// `Unavailable` where no mail is set up, and the database's.
+pub(super) async fn post_by(
+    keyring: &Keyring,
+    road: MailRoad,
+    connection: &mut Connection,
+    draft: Draft,
+) -> Result<()> {
+    let is_captured = match road {
         MailRoad::Captured => true,
         MailRoad::Smtp => false,
         MailRoad::Off => return Err(Error::Unavailable("no mail server is configured: set smtp_host".to_owned())),
     };
     let mail = NewMail {
-        body_sealed: app.keyring.seal(&seal_place(&draft.id), &draft.body.to_bytes()),
+        body_sealed: keyring.seal(&seal_place(&draft.id), &draft.body.to_bytes()),
         id: draft.id,
         merchant_id: draft.merchant_id,
         kind: draft.kind,
         recipient: draft.recipient,
         subject: draft.subject,
-        session_id: Some(draft.session_id),
+        session_id: draft.session_id,
         created_at: draft.created_at,
         give_up_at: draft.give_up_at,
         is_captured,

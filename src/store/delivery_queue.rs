@@ -44,7 +44,8 @@ pub struct ClaimRoom {
 }
 
 /// Takes due rows over, oldest first for each endpoint and never more than its places, with a fresh
-/// lease that ends at `lease_until`. Rows of disabled endpoints stay owed and are not taken.
+/// lease that ends at `lease_until`. Rows of disabled and of paused endpoints stay owed and are not taken; of
+/// one whose pause has just ended, one row is.
 pub async fn claim(
     connection: &mut PgConnection,
     room: &ClaimRoom,
@@ -62,11 +63,13 @@ pub async fn claim(
                     order by d.endpoint_id limit 1)
             from owed o where o.endpoint_id is not null
         ), place as (
-            select w.id as endpoint_id, coalesce(r.places, $4) as places
+            select w.id as endpoint_id,
+                   case when h.paused_until is null then coalesce(r.places, $4) else 1 end as places
             from owed o join webhook_endpoint w on w.id = o.endpoint_id and w.status = 'enabled'
             left join unnest($1::text[], $2::int8[]) as r (endpoint_id, places)
                 on r.endpoint_id = o.endpoint_id
-            where coalesce(r.places, $4) > 0
+            left join webhook_endpoint_health h on h.endpoint_id = o.endpoint_id
+            where coalesce(r.places, $4) > 0 and (h.paused_until is null or h.paused_until <= $6)
             order by w.id <= $5, w.id
         ), candidate as materialized (
             select c.* from place p cross join lateral (
@@ -77,7 +80,7 @@ pub async fn claim(
             ) c limit $3
         ), claimed as (
             update delivery d
-            set due_at = $7, lease_token = $8, attempts = d.attempts + 1
+            set due_at = $7, lease_token = $8, attempts = d.attempts + 1, parked = false
             from candidate c
             where d.endpoint_id = c.endpoint_id and d.event_id = c.event_id
             returning d.event_id, d.event_created_at, d.endpoint_id, d.merchant_id, d.attempts
@@ -161,6 +164,24 @@ pub struct Finished {
     pub response_excerpt: Option<String>,
     /// What follows from it.
     pub verdict: Verdict,
+    /// What it says of the endpoint.
+    pub sign: Sign,
+    /// The session whose next event may wait for this one, where the endpoint wants them in order.
+    pub session_id: Option<String>,
+}
+
+/// What an attempt says of its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Nothing: nothing was sent, or it took a delivery as usual.
+    Nothing,
+    /// It took a delivery after it had failed.
+    Recovered,
+    /// It took nothing.
+    Failed {
+        /// The end of its turn, if this was the one delivery that went ahead after a pause.
+        probe_until: Option<DateTime<Utc>>,
+    },
 }
 
 /// Marks a batch of attempts and logs them, in one statement. Returns how many were still ours: the
@@ -291,27 +312,36 @@ pub struct DeliveryEndpoint {
     pub secret_sealed: Vec<u8>,
     /// The secret before it, sealed, if there was a rotation.
     pub previous_secret_sealed: Option<Vec<u8>>,
-    /// Until when the secret before signs as well.
+    /// Until when the secret and the key pair before sign as well.
     pub previous_secret_until: Option<DateTime<Utc>>,
+    /// The seed of the key pair, sealed, if there is one.
+    pub key_seed_sealed: Option<Vec<u8>>,
+    /// The seed before it, sealed, if there was a rotation.
+    pub previous_key_seed_sealed: Option<Vec<u8>>,
+    /// The merchant's own headers, sealed, if there are any.
+    pub custom_headers_sealed: Option<Vec<u8>>,
+    /// The merchant's bound on attempts that begin within a second.
+    pub events_per_second: Option<i32>,
+    /// The merchant's bound on attempts at once.
+    pub concurrency: Option<i32>,
+    /// Whether the events of one session come one after the other.
+    pub ordered: bool,
+    /// Failures since the last success.
+    pub failures: i32,
+    /// The end of the newest pause since then.
+    pub paused_until: Option<DateTime<Utc>>,
 }
 
 /// Looks an endpoint up for delivery. None if it was deleted.
 pub async fn endpoint(connection: &mut PgConnection, endpoint_id: &str) -> Result<Option<DeliveryEndpoint>, Failure> {
     const SQL: &str = "
-        select livemode, url, status = 'enabled' as enabled, secret_sealed,
-               previous_secret_sealed, previous_secret_until
-        from webhook_endpoint where id = $1";
+        select w.livemode, w.url, w.status = 'enabled' as enabled, w.secret_sealed,
+               w.previous_secret_sealed, w.previous_secret_until, w.key_seed_sealed,
+               w.previous_key_seed_sealed, w.custom_headers_sealed, w.events_per_second, w.concurrency,
+               w.ordered, coalesce(h.failures, 0) as failures, h.paused_until
+        from webhook_endpoint w left join webhook_endpoint_health h on h.endpoint_id = w.id
+        where w.id = $1";
     sqlx::query_as(SQL).bind(endpoint_id).fetch_optional(connection).await
-}
-
-/// Disables an endpoint that said it is gone (410), unless its URL was changed meanwhile. True if
-/// this call did it. What is owed to it stays owed, for the day it is enabled again.
-pub async fn disable_endpoint(connection: &mut PgConnection, endpoint_id: &str, url: &str) -> Result<bool, Failure> {
-    const SQL: &str = "
-        update webhook_endpoint set status = 'disabled'
-        where id = $1 and url = $2 and status = 'enabled'";
-    let done = sqlx::query(SQL).bind(endpoint_id).bind(url).execute(connection).await?;
-    Ok(done.rows_affected() == 1)
 }
 
 /// Drops what is owed to an endpoint that is being deleted. Returns the number of rows.

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod codec;
 pub mod customers;
 pub mod delivery_queue;
+pub mod endpoint_health;
 pub mod endpoints;
 pub mod escrow_evidence;
 pub mod escrow_history;

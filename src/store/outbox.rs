@@ -125,9 +125,11 @@ macro_rules! outbox_ctes {
     () => {
         concat!(
             "addressed as materialized (
-                select e.*, coalesce(t.endpoint_ids, '{}') as endpoint_ids
+                select e.*, coalesce(t.endpoint_ids, '{}') as endpoint_ids, t.ordered_ids
                 from new_event e cross join lateral (
-                    select array_agg(w.id) as endpoint_ids from webhook_endpoint w
+                    select array_agg(w.id) as endpoint_ids,
+                           array_agg(w.id) filter (where w.ordered) as ordered_ids
+                    from webhook_endpoint w
                     where w.merchant_id = e.merchant_id and w.livemode = e.livemode
                       and w.status = 'enabled' and ",
             $crate::store::outbox::subscribed!(),
@@ -141,10 +143,13 @@ macro_rules! outbox_ctes {
                 from addressed
             ), delivery_stored as (
                 insert into delivery (endpoint_id, event_id, event_created_at, merchant_id,
-                                      attempts, due_at, lease_token)
-                select t.endpoint_id, a.id, a.created_at, a.merchant_id, 0, l.due_at, l.token
+                                      attempts, due_at, lease_token, session_id, session_sequence)
+                select t.endpoint_id, a.id, a.created_at, a.merchant_id, 0, l.due_at, l.token,
+                       case when o.ordered then a.session_id end,
+                       case when o.ordered then a.session_sequence end
                 from addressed a
                 cross join unnest(a.endpoint_ids) as t (endpoint_id)
+                cross join lateral (select t.endpoint_id = any (a.ordered_ids) as ordered) o
                 cross join lease l
             )"
         )

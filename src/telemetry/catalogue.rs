@@ -110,8 +110,10 @@ metric_names! {
         "Event streams that this process serves now.";
     EVENT_REPLAYS_DELIVERIES_TOTAL = "checkstand_event_replay_deliveries_total", Counter, [],
         "Deliveries that replays of events have put into the queue.";
-    WEBHOOK_ENDPOINTS_DISABLED_TOTAL = "checkstand_webhook_endpoints_disabled_total", Counter, [],
-        "Endpoints that were disabled because they answered 410.";
+    WEBHOOK_ENDPOINTS_DISABLED_TOTAL = "checkstand_webhook_endpoints_disabled_total", Counter, ["reason"],
+        "Endpoints that were disabled because they answered 410 (gone) or took nothing for days (failing).";
+    WEBHOOK_ENDPOINT_PAUSES_TOTAL = "checkstand_webhook_endpoint_pauses_total", Counter, [],
+        "Pauses of endpoints that failed too often in a row. Nothing is sent meanwhile and no attempt is used up.";
     WEBHOOK_STALE_RESULTS_TOTAL = "checkstand_webhook_stale_results_total", Counter, [],
         "Results that were dropped because somebody else had taken the delivery over. Growth means that leases run out.";
     WEBHOOK_RELEASED_TOTAL = "checkstand_webhook_released_total", Counter, ["reason"],

@@ -2,103 +2,48 @@
 //! into a mark. Whatever is wrong with a row (its event is gone, its endpoint's secret cannot be
 //! opened) becomes a result like any other, so that it uses up its attempts and its neighbours flow.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use chrono::{DateTime, Utc};
-use tokio::sync::{OnceCell, mpsc};
-use url::Url;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::mpsc;
 
-use crate::domain::address::{UrlPolicy, judge_webhook_url};
 use crate::domain::delivery::{JITTER_PER_MILLE_MAX, Mode, Next, Outcome, next_attempt};
-use crate::domain::signature::SigningSecret;
-use crate::store::delivery_queue::{self, Failure, Finished, Pool, Release, Verdict, is_passing};
-use crate::store::outbox::Outgoing;
+use crate::domain::endpoint_health::DisabledReason;
+use crate::store::delivery_queue::{Failure, Finished, Release, Sign, Verdict};
+use crate::store::endpoint_health::{self, Turn};
+use crate::store::outbox::{LEASE_SECONDS, Outgoing};
 use crate::telemetry;
-use crate::worker::deliver::{ClockFn, OpenSecretFn};
 use crate::worker::lanes::Showing;
 use crate::worker::ledger::Releases;
 use crate::worker::post::{Answer, Message, Poster};
-
-/// How long an endpoint's settings are believed: a change of URL, secret or status takes this long to
-/// reach every process.
-const SETTINGS_LIFE: Duration = Duration::from_secs(2);
-
-/// Endpoints remembered at once.
-const SETTINGS_MAX: usize = 4096;
+use crate::worker::settings::{LookUp, Settings, SettingsCache, Unusable};
 
 /// What attempts share.
 pub struct Attempts {
     /// For looking endpoints up.
-    pub pool: Pool,
-    /// The time.
-    pub clock: ClockFn,
-    /// Opens sealed secrets.
-    pub open_secret: OpenSecretFn,
+    pub look_up: LookUp,
     /// Sends.
     pub poster: Poster,
-    /// Whether test endpoints may be on the machine itself.
-    pub allow_loopback: bool,
     /// Where results go.
     pub marks: mpsc::Sender<Finished>,
     /// Where rows go that were not attempted.
     pub releases: Releases,
     /// What is known of endpoints for the moment.
-    pub settings: SettingsCache,
+    pub settings: Arc<SettingsCache>,
 }
 
-/// An endpoint, ready for use.
-struct Settings {
-    livemode: bool,
-    enabled: bool,
-    /// As the merchant gave it, and as it was judged.
-    url_text: String,
-    url: Url,
-    secret: SigningSecret,
-    previous: Option<(SigningSecret, DateTime<Utc>)>,
-}
+/// Between two looks at an endpoint whose one delivery after a pause is somebody else's.
+const PROBE_WAIT: TimeDelta = TimeDelta::seconds(1);
 
-/// Why an endpoint cannot be used.
-enum Unusable {
-    /// The database is away.
-    Unknown(Failure),
-    /// The row says so, and only a change of the row will mend it.
-    Broken(String),
-    /// There is no such endpoint any more.
-    Deleted,
-}
-
-type Slot = Arc<OnceCell<Arc<Settings>>>;
-
-/// Remembers endpoints for [`SETTINGS_LIFE`]; concurrent look-ups of one endpoint are one query.
-#[derive(Default)]
-pub struct SettingsCache(Mutex<HashMap<String, (Instant, Slot)>>);
-
-impl SettingsCache {
-    fn slot(&self, endpoint_id: &str) -> Slot {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if let Some((since, slot)) = slots.get(endpoint_id)
-            && now.duration_since(*since) < SETTINGS_LIFE
-        {
-            return Arc::clone(slot);
-        }
-        if slots.len() >= SETTINGS_MAX {
-            slots.retain(|_, (since, _)| now.duration_since(*since) < SETTINGS_LIFE);
-        }
-        if slots.len() >= SETTINGS_MAX {
-            slots.clear();
-        }
-        let slot = Slot::default();
-        slots.insert(endpoint_id.to_owned(), (now, Arc::clone(&slot)));
-        slot
-    }
-
-    fn forget(&self, endpoint_id: &str) {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.remove(endpoint_id);
-    }
+/// Whether an attempt may be made now.
+enum Gate {
+    Open {
+        probe_until: Option<DateTime<Utc>>,
+        session_id: Option<String>,
+    },
+    /// Not now: what the lane is to know.
+    Shut(Showing),
 }
 
 /// The row as it goes back untouched.
@@ -117,9 +62,10 @@ pub fn interrupted(item: &Outgoing) -> Release {
 }
 
 impl Attempts {
-    /// Makes one attempt and hands its result on.
-    pub async fn run(&self, item: &Outgoing) -> Showing {
-        let started_at = (self.clock)();
+    /// Makes one attempt and hands its result on. `beside` attempts to the same endpoint are under way in this
+    /// process, this one included.
+    pub async fn run(&self, item: &Outgoing, beside: usize) -> Showing {
+        let started_at = self.now();
         let started = Instant::now();
         let made = usize::try_from(item.attempt).unwrap_or(0);
         if item.body.is_empty() {
@@ -131,7 +77,7 @@ impl Attempts {
             let error = "all attempts were begun, and the last of them never ended".to_owned();
             return self.refuse(item, started_at, error, Some(Verdict::Dead)).await;
         }
-        let settings = match self.settings_of(&item.endpoint_id).await {
+        let settings = match self.settings.get(&self.look_up, &item.endpoint_id).await {
             Ok(settings) => settings,
             Err(Unusable::Unknown(error)) => {
                 tracing::warn!(%error, endpoint_id = item.endpoint_id, "an endpoint could not be looked up");
@@ -151,6 +97,15 @@ impl Attempts {
             self.releases.give_back(unattempted(item), "endpoint_disabled");
             return Showing::Untried;
         }
+        let (probe_until, session_id) = match self.gate(item, &settings, beside).await {
+            Ok(Gate::Open { probe_until, session_id }) => (probe_until, session_id),
+            Ok(Gate::Shut(showing)) => return showing,
+            Err(error) => {
+                tracing::warn!(%error, endpoint_id = item.endpoint_id, "whose turn it is could not be found out");
+                self.releases.give_back(unattempted(item), "lookup_failed");
+                return Showing::Untried;
+            }
+        };
         if item.attempt == 1
             && let Ok(delay) = (started_at - item.event_created_at).to_std()
         {
@@ -162,14 +117,19 @@ impl Attempts {
         if answer.outcome.is_gone() {
             self.disable(item, &settings).await;
         }
-        let now = (self.clock)();
-        let verdict =
-            if answer.outcome.is_delivered() { Verdict::Delivered } else { verdict_of(item, answer.outcome, now) };
+        let now = self.now();
+        let (verdict, sign) = if answer.outcome.is_delivered() {
+            (Verdict::Delivered, if settings.is_unwell { Sign::Recovered } else { Sign::Nothing })
+        } else {
+            (verdict_of(item, answer.outcome, now), Sign::Failed { probe_until })
+        };
         self.mark(Finished {
             duration_ms: i32::try_from(took.as_millis()).unwrap_or(i32::MAX),
             status_code: answer.status.map(i32::from),
             error: answer.error,
             response_excerpt: answer.excerpt,
+            sign,
+            session_id,
             ..finished(item, started_at, verdict)
         })
         .await;
@@ -179,30 +139,65 @@ impl Attempts {
         }
     }
 
+    fn now(&self) -> DateTime<Utc> {
+        (self.look_up.clock)()
+    }
+
+    /// Whether it is this delivery's turn: by the endpoint's pause, its bounds and its wish for order. The one turn
+    /// after a pause is taken last, because whoever has it must send.
+    async fn gate(&self, item: &Outgoing, settings: &Settings, beside: usize) -> Result<Gate, Failure> {
+        let endpoint_id = item.endpoint_id.as_str();
+        if let Some(places) = settings.concurrency.filter(|places| beside > *places) {
+            return Ok(Gate::Shut(Showing::Crowded { places }));
+        }
+        let paused_until = settings.paused_until;
+        if let Some(until) = paused_until.filter(|until| self.now() < *until) {
+            return Ok(Gate::Shut(Showing::Resting { until }));
+        }
+        let mut session_id = None;
+        if settings.ordered {
+            let mut connection = self.look_up.keeper.pool.acquire().await?;
+            match endpoint_health::park_behind_earlier(&mut connection, item, self.now()).await? {
+                Turn::Free => {}
+                Turn::First { session_id: session } => session_id = Some(session),
+                Turn::Parked => {
+                    metrics::counter!(telemetry::WEBHOOK_RELEASED_TOTAL, "reason" => "out_of_order").increment(1);
+                    return Ok(Gate::Shut(Showing::Untried));
+                }
+            }
+        }
+        if let Some(events_per_second) = settings.events_per_second {
+            let mut connection = self.look_up.keeper.pool.acquire().await?;
+            let next = endpoint_health::take_slot(&mut connection, endpoint_id, events_per_second, self.now()).await?;
+            if let Some(until) = next {
+                return Ok(Gate::Shut(Showing::Resting { until }));
+            }
+        }
+        let mut probe_until = None;
+        if let Some(paused_until) = paused_until {
+            let now = self.now();
+            let until = now + TimeDelta::seconds(LEASE_SECONDS);
+            let mut connection = self.look_up.keeper.pool.acquire().await?;
+            let won = endpoint_health::take_probe(&mut connection, endpoint_id, paused_until, until).await?;
+            self.settings.forget(endpoint_id);
+            if !won {
+                // Somebody else goes ahead, or is done already: what came of it is read then.
+                return Ok(Gate::Shut(Showing::Resting { until: now + PROBE_WAIT }));
+            }
+            probe_until = Some(until);
+        }
+        Ok(Gate::Open { probe_until, session_id })
+    }
+
     /// The result of an attempt that ended in a panic.
     pub async fn run_panicked(&self, item: &Outgoing) {
         let error = "the attempt failed inside the sender; see its log".to_owned();
-        self.refuse(item, (self.clock)(), error, None).await;
+        self.refuse(item, self.now(), error, None).await;
     }
 
     async fn post(&self, item: &Outgoing, settings: &Settings) -> Answer {
-        let now = (self.clock)();
-        let mut secrets = vec![settings.secret.clone()];
-        if let Some((previous, until)) = &settings.previous
-            && now < *until
-        {
-            secrets.push(previous.clone());
-        }
-        self.poster
-            .post(Message {
-                event_id: &item.event_id,
-                body: &item.body,
-                url: &settings.url,
-                may_be_loopback: !settings.livemode,
-                secrets: &secrets,
-                now,
-            })
-            .await
+        let message = Message { event_id: &item.event_id, body: &item.body, settings, now: self.now() };
+        self.poster.post(message).await
     }
 
     /// Marks an attempt that could not be made; by the schedule, unless a verdict is given.
@@ -213,7 +208,7 @@ impl Attempts {
         error: String,
         verdict: Option<Verdict>,
     ) -> Showing {
-        let now = (self.clock)();
+        let now = self.now();
         let verdict = verdict.unwrap_or_else(|| verdict_of(item, Outcome::Failed, now));
         let mark = finished(item, started_at, verdict);
         self.mark(Finished { error: Some(error), ..mark }).await;
@@ -225,62 +220,16 @@ impl Attempts {
         let _ = self.marks.send(mark).await;
     }
 
-    async fn settings_of(&self, endpoint_id: &str) -> Result<Arc<Settings>, Unusable> {
-        let slot = self.settings.slot(endpoint_id);
-        slot.get_or_try_init(|| self.look_up(endpoint_id)).await.cloned()
-    }
-
-    async fn look_up(&self, endpoint_id: &str) -> Result<Arc<Settings>, Unusable> {
-        let found = match self.pool.acquire().await {
-            Ok(mut connection) => delivery_queue::endpoint(&mut connection, endpoint_id).await,
-            Err(error) => Err(error),
-        };
-        let row = match found {
-            Ok(Some(row)) => row,
-            Ok(None) => return Err(Unusable::Deleted),
-            Err(error) if is_passing(&error) => return Err(Unusable::Unknown(error)),
-            Err(error) => {
-                return Err(Unusable::Broken(format!("the endpoint's row cannot be read: {error}")));
-            }
-        };
-        let policy = UrlPolicy { livemode: row.livemode, allow_loopback: self.allow_loopback };
-        let url = judge_webhook_url(&row.url, policy)
-            .map_err(|reason| Unusable::Broken(format!("the endpoint's URL is refused: {reason}")))?;
-        let open = |sealed: &[u8]| {
-            (self.open_secret)(endpoint_id, sealed)
-                .map_err(|error| Unusable::Broken(format!("the endpoint's signing secret cannot be opened: {error}")))
-        };
-        let previous = match (row.previous_secret_sealed, row.previous_secret_until) {
-            (Some(sealed), Some(until)) if until > (self.clock)() => Some((open(&sealed)?, until)),
-            _ => None,
-        };
-        Ok(Arc::new(Settings {
-            livemode: row.livemode,
-            enabled: row.enabled,
-            secret: open(&row.secret_sealed)?,
-            url_text: row.url,
-            url,
-            previous,
-        }))
-    }
-
     async fn disable(&self, item: &Outgoing, settings: &Settings) {
-        let done = match self.pool.acquire().await {
-            Ok(mut connection) => {
-                delivery_queue::disable_endpoint(&mut connection, &item.endpoint_id, &settings.url_text).await
-            }
-            Err(error) => Err(error),
-        };
-        self.settings.forget(&item.endpoint_id);
+        let (keeper, endpoint_id) = (&self.look_up.keeper, &item.endpoint_id);
+        let done = keeper.disable(endpoint_id, &settings.url_text, DisabledReason::Gone, self.now()).await;
+        self.settings.forget(endpoint_id);
         match done {
-            Ok(true) => {
-                metrics::counter!(telemetry::WEBHOOK_ENDPOINTS_DISABLED_TOTAL).increment(1);
-                tracing::warn!(endpoint_id = item.endpoint_id, "a webhook endpoint answered 410 Gone and was disabled");
-            }
+            Ok(true) => tracing::warn!(endpoint_id, "a webhook endpoint answered 410 Gone and was disabled"),
             Ok(false) => {}
             Err(error) => tracing::warn!(
-                %error,
-                endpoint_id = item.endpoint_id,
+                error = ?error,
+                endpoint_id,
                 "a webhook endpoint answered 410 Gone but could not be disabled; its next event will"
             ),
         }
@@ -312,5 +261,7 @@ fn finished(item: &Outgoing, started_at: DateTime<Utc>, verdict: Verdict) -> Fin
         error: None,
         response_excerpt: None,
         verdict,
+        sign: Sign::Nothing,
+        session_id: None,
     }
 }

@@ -13,7 +13,8 @@
 //! - `checkstand_webhook_oldest_due_seconds`: the one to alert on; throttled rows count
 //! - `checkstand_webhook_released_total{reason}`: rows given back without an attempt
 //! - `checkstand_webhook_stale_results_total`: results dropped because another worker had the row
-//! - `checkstand_webhook_endpoints_disabled_total`: endpoints that answered 410
+//! - `checkstand_webhook_endpoints_disabled_total{reason}`: endpoints that answered 410 or failed for days
+//! - `checkstand_webhook_endpoint_pauses_total`: endpoints that were left alone for a while
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -26,20 +27,18 @@ use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::signature::SigningSecret;
+use crate::ops::endpoint_health::EndpointKeeper;
 use crate::store::delivery_queue::{self, ClaimRoom, Depth, Failure, Pool};
 use crate::store::outbox::{LEASE_SECONDS, Lease, Outgoing};
 use crate::telemetry;
-use crate::worker::attempt::{Attempts, SettingsCache, interrupted, unattempted};
+use crate::worker::attempt::{Attempts, interrupted, unattempted};
 use crate::worker::lanes::{Lanes, Showing};
 use crate::worker::ledger::{Ledger, MARKS_WAITING_MAX, RELEASES_WAITING_MAX, Releases};
 use crate::worker::post::Poster;
+use crate::worker::settings::{LookUp, SettingsCache};
 
 /// The time, which is the database's.
 pub type ClockFn = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
-
-/// Opens an endpoint's sealed secret: endpoint id and sealed bytes in, the secret or the reason out.
-pub type OpenSecretFn = Arc<dyn Fn(&str, &[u8]) -> Result<SigningSecret, String> + Send + Sync>;
 
 /// Deliveries that may wait for the loop to take them up. It takes them up at once, so this only has
 /// to outlast a moment.
@@ -50,6 +49,9 @@ const OFFERS_BATCH_MAX: usize = 256;
 
 /// How often the database is asked for what has come due.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The shortest rest that is slept through: timers know nothing shorter.
+const REST_MIN: Duration = Duration::from_millis(1);
 
 /// How many polls go by between two looks at the size of the queue.
 const POLLS_PER_DEPTH: u32 = 10;
@@ -71,6 +73,8 @@ pub struct DeliverSettings {
     pub concurrency_total: usize,
     /// Attempts at once to one endpoint.
     pub concurrency_per_endpoint: usize,
+    /// Limit from the beginning of an attempt to the head of the answer.
+    pub first_byte_timeout: Duration,
     /// Limit of a whole attempt, body included. With the margin it must be less than a lease.
     pub attempt_timeout: Duration,
     /// Whether endpoints in test mode may be on the machine itself.
@@ -84,6 +88,8 @@ impl Default for DeliverSettings {
         DeliverSettings {
             concurrency_total: 256,
             concurrency_per_endpoint: 8,
+            // Leaves an answer that is begun late some time to end.
+            first_byte_timeout: Duration::from_secs(12),
             attempt_timeout: Duration::from_secs(15),
             allow_loopback: false,
             name_servers: Arc::default(),
@@ -97,6 +103,7 @@ pub struct DeliverQueue {
     offers: mpsc::Sender<Outgoing>,
     releases: Releases,
     wake: Arc<Notify>,
+    endpoints: Arc<SettingsCache>,
 }
 
 impl DeliverQueue {
@@ -114,6 +121,11 @@ impl DeliverQueue {
                 self.releases.give_back(unattempted(&error.into_inner()), "overflow");
             }
         }
+    }
+
+    /// Has an endpoint looked up anew, because it was changed here.
+    pub fn forget_endpoint(&self, endpoint_id: &str) {
+        self.endpoints.forget(endpoint_id);
     }
 
     /// Has the database asked now for what is due, as after a resend or on a word from elsewhere.
@@ -146,8 +158,7 @@ impl DeliverWorker {
 ///
 /// Fails if no HTTP client can be made. Missing root certificates only fail deliveries over https.
 pub fn start(
-    pool: Pool,
-    open_secret: OpenSecretFn,
+    keeper: EndpointKeeper,
     clock: ClockFn,
     settings: DeliverSettings,
 ) -> Result<(DeliverQueue, DeliverWorker), reqwest::Error> {
@@ -155,30 +166,35 @@ pub fn start(
         settings.attempt_timeout + LEASE_MARGIN < Duration::from_secs(LEASE_SECONDS.unsigned_abs()),
         "a lease must outlast a whole attempt"
     );
-    let poster = Poster::new(settings.allow_loopback, settings.attempt_timeout, &settings.name_servers)?;
+    let poster = Poster::new(
+        settings.allow_loopback,
+        settings.first_byte_timeout,
+        settings.attempt_timeout,
+        &settings.name_servers,
+    )?;
     let (offers, offered) = mpsc::channel(OFFERS_MAX);
     let (marks, marked) = mpsc::channel(MARKS_WAITING_MAX);
     let (releases, released) = mpsc::channel(RELEASES_WAITING_MAX);
     let (stop, stopping) = oneshot::channel();
     let releases = Releases(Arc::new(releases));
     let wake = Arc::new(Notify::new());
+    let endpoints = Arc::new(SettingsCache::default());
     let closing = CancellationToken::new();
     let ledger = Ledger {
-        pool: pool.clone(),
+        keeper: keeper.clone(),
         clock: Arc::clone(&clock),
         marks: marked,
         releases: released,
+        endpoints: Arc::clone(&endpoints),
+        wake: Arc::clone(&wake),
         closing: closing.clone(),
     };
     let attempts = Arc::new(Attempts {
-        pool,
-        clock,
-        open_secret,
+        look_up: LookUp { keeper, clock, allow_loopback: settings.allow_loopback },
         poster,
-        allow_loopback: settings.allow_loopback,
         marks,
         releases: releases.clone(),
-        settings: SettingsCache::default(),
+        settings: Arc::clone(&endpoints),
     });
     let dispatcher = Dispatcher {
         attempts,
@@ -203,7 +219,7 @@ pub fn start(
         }
     };
     let tasks = [tokio::spawn(dispatching), tokio::spawn(ledgering)];
-    Ok((DeliverQueue { offers, releases, wake }, DeliverWorker { stop, tasks }))
+    Ok((DeliverQueue { offers, releases, wake, endpoints }, DeliverWorker { stop, tasks }))
 }
 
 type Claim = JoinHandle<(ClaimRoom, Result<Vec<Outgoing>, Failure>)>;
@@ -234,6 +250,7 @@ impl Dispatcher {
         let mut polls = 0_u32;
         let mut offers = Vec::with_capacity(OFFERS_BATCH_MAX);
         let grace = loop {
+            let rest = rest(self.lanes.next_rested_at(), self.now());
             tokio::select! {
                 grace = &mut stopping => break grace.unwrap_or(self.settings.attempt_timeout),
                 Some(ended) = self.running.join_next_with_id() => self.ended(ended),
@@ -244,11 +261,13 @@ impl Dispatcher {
                     }
                 }
                 () = wake.notified() => self.claim_wanted = true,
+                () = tokio::time::sleep(rest) => {}
                 _ = poll.tick() => {
                     polls = polls.wrapping_add(1);
                     self.poll(polls);
                 }
             }
+            self.claim_wanted |= self.lanes.wake(self.now());
             self.start_what_can_start();
             if self.claim_wanted && self.claim.is_none() {
                 self.start_claim();
@@ -258,7 +277,7 @@ impl Dispatcher {
     }
 
     fn now(&self) -> DateTime<Utc> {
-        (self.attempts.clock)()
+        (self.attempts.look_up.clock)()
     }
 
     /// The least end of a lease under which an attempt may start now.
@@ -282,7 +301,8 @@ impl Dispatcher {
             }
             let item = Arc::new(item);
             let (attempts, outgoing) = (Arc::clone(&self.attempts), Arc::clone(&item));
-            let task = self.running.spawn(async move { attempts.run(&outgoing).await });
+            let beside = self.lanes.in_flight_to(&item.endpoint_id);
+            let task = self.running.spawn(async move { attempts.run(&outgoing, beside).await });
             self.in_flight.insert(task.id(), item);
         }
     }
@@ -296,6 +316,9 @@ impl Dispatcher {
             return;
         };
         self.claim_wanted |= self.lanes.ended(&item.endpoint_id, showing);
+        if matches!(showing, Showing::Resting { .. } | Showing::Crowded { .. }) {
+            self.lanes.put_back(Outgoing::clone(&item));
+        }
         if let Err(error) = ended
             && error.is_panic()
         {
@@ -314,7 +337,8 @@ impl Dispatcher {
         metrics::gauge!(telemetry::WEBHOOK_IN_FLIGHT).set(gauge(self.lanes.in_flight()));
         metrics::gauge!(telemetry::WEBHOOK_WAITING).set(gauge(self.lanes.waiting()));
         if polls % POLLS_PER_DEPTH == 1 {
-            tokio::spawn(measure_depth(self.attempts.pool.clone(), self.now()));
+            tokio::spawn(measure_depth(self.attempts.look_up.keeper.pool.clone(), self.now()));
+            self.lanes.forget_places_wanted();
         }
         if polls.is_multiple_of(POLLS_PER_FORGETTING) {
             self.lanes.forget_idle();
@@ -327,7 +351,7 @@ impl Dispatcher {
         if room.total == 0 {
             return;
         }
-        let pool = self.attempts.pool.clone();
+        let pool = self.attempts.look_up.keeper.pool.clone();
         let now = self.now();
         let lease_until = now + TimeDelta::seconds(LEASE_SECONDS);
         // A task of its own, so that nothing cancels it half-way through the connection's protocol.
@@ -392,6 +416,12 @@ async fn claimed(claim: &mut Option<Claim>) -> <Claim as Future>::Output {
         Some(claim) => claim.await,
         None => std::future::pending().await,
     }
+}
+
+/// How long nothing comes of lanes that rest; not beyond a poll, because the clock may be moved.
+fn rest(next_rested_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {
+    let rest = next_rested_at.map_or(POLL_INTERVAL, |at| (at - now).to_std().unwrap_or_default());
+    rest.clamp(REST_MIN, POLL_INTERVAL)
 }
 
 async fn measure_depth(pool: Pool, now: DateTime<Utc>) {

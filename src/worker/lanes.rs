@@ -4,7 +4,7 @@
 //! place until it answers again, so that many dead ones cannot take all places between them. Pure
 //! bookkeeping: starting, sending and claiming are done elsewhere.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -36,6 +36,18 @@ pub enum Showing {
     Silent,
     /// No attempt was made.
     Untried,
+    /// No attempt was made, and none is to begin before this time: the endpoint is paused, or its rate is
+    /// used up. The delivery goes back to the head of its lane.
+    Resting {
+        /// When the next one may begin.
+        until: DateTime<Utc>,
+    },
+    /// No attempt was made, because the endpoint wants no more than this at once. The delivery goes back to
+    /// the head of its lane.
+    Crowded {
+        /// Attempts at once.
+        places: usize,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -48,9 +60,23 @@ struct Lane {
     quick: bool,
     /// Whether the database may hold more that is due.
     backlog: bool,
+    /// Nothing starts before.
+    resting_until: Option<DateTime<Utc>>,
+    /// What the endpoint itself wants at once, as far as is known.
+    places_wanted: Option<usize>,
 }
 
 impl Lane {
+    fn places(&self, places_each: usize) -> usize {
+        let places = if self.silent { 1 } else { places_each };
+        places.min(self.places_wanted.unwrap_or(usize::MAX))
+    }
+
+    fn is_plain(&self) -> bool {
+        let Lane { silent, quick, backlog, .. } = *self;
+        !silent && !quick && !backlog && self.resting_until.is_none() && self.places_wanted.is_none()
+    }
+
     fn load(&self) -> usize {
         self.in_flight + self.waiting.len()
     }
@@ -68,6 +94,7 @@ pub struct Lanes {
     /// Where the last claim stopped for want of places.
     after_endpoint: String,
     backlog: bool,
+    resting: BTreeSet<(DateTime<Utc>, String)>,
 }
 
 impl Lanes {
@@ -82,12 +109,18 @@ impl Lanes {
             places_each,
             after_endpoint: String::new(),
             backlog: false,
+            resting: BTreeSet::new(),
         }
     }
 
     /// Attempts under way.
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// Attempts under way to one endpoint.
+    pub fn in_flight_to(&self, endpoint_id: &str) -> usize {
+        self.lanes.get(endpoint_id).map_or(0, |lane| lane.in_flight)
     }
 
     /// Deliveries waiting in memory.
@@ -118,7 +151,9 @@ impl Lanes {
                 continue;
             };
             lane.queued = false;
-            let Some(item) = lane.waiting.pop_front() else {
+            // It may have gone to rest while it stood in the ring.
+            let is_free = lane.resting_until.is_none() && lane.in_flight < lane.places(self.places_each);
+            let Some(item) = lane.waiting.pop_front_if(|_| is_free) else {
                 continue;
             };
             lane.in_flight += 1;
@@ -147,10 +182,17 @@ impl Lanes {
                 lane.quick = false;
             }
             Showing::Untried => {}
+            Showing::Resting { until } => {
+                if let Some(before) = lane.resting_until.replace(until) {
+                    self.resting.remove(&(before, endpoint_id.to_owned()));
+                }
+                self.resting.insert((until, endpoint_id.to_owned()));
+            }
+            Showing::Crowded { places } => lane.places_wanted = Some(places),
         }
         let half_empty = lane.load() * 2 <= self.places_each;
-        let lane_wants = lane.backlog && !lane.silent && half_empty;
-        if lane.load() == 0 && !lane.silent && !lane.quick && !lane.backlog {
+        let lane_wants = lane.backlog && !lane.silent && lane.resting_until.is_none() && half_empty;
+        if lane.load() == 0 && lane.is_plain() {
             self.lanes.remove(endpoint_id);
         } else {
             self.queue(endpoint_id);
@@ -158,12 +200,46 @@ impl Lanes {
         lane_wants || self.backlog && self.in_flight * 2 <= self.places_total
     }
 
+    /// Takes back a delivery that [`Lanes::start_next`] gave out and that was not attempted: it is the next one.
+    pub fn put_back(&mut self, item: Outgoing) {
+        let endpoint_id = item.endpoint_id.clone();
+        self.lanes.entry(endpoint_id.clone()).or_default().waiting.push_front(item);
+        self.waiting += 1;
+        self.queue(&endpoint_id);
+    }
+
+    /// When the next lane has rested.
+    pub fn next_rested_at(&self) -> Option<DateTime<Utc>> {
+        self.resting.first().map(|(at, _)| *at)
+    }
+
+    /// Lets lanes start again that have rested until `now`. True if there was one.
+    pub fn wake(&mut self, now: DateTime<Utc>) -> bool {
+        let mut woke = false;
+        while let Some((at, _)) = self.resting.first()
+            && *at <= now
+            && let Some((_, endpoint_id)) = self.resting.pop_first()
+        {
+            if let Some(lane) = self.lanes.get_mut(&endpoint_id) {
+                lane.resting_until = None;
+            }
+            self.queue(&endpoint_id);
+            woke = true;
+        }
+        woke
+    }
+
+    /// Forgets what endpoints want at once, which their merchants may have changed: it is soon told again.
+    pub fn forget_places_wanted(&mut self) {
+        self.lanes.values_mut().for_each(|lane| lane.places_wanted = None);
+    }
+
     fn queue(&mut self, endpoint_id: &str) {
         let Some(lane) = self.lanes.get_mut(endpoint_id) else {
             return;
         };
-        let places = if lane.silent { 1 } else { self.places_each };
-        if !lane.queued && !lane.waiting.is_empty() && lane.in_flight < places {
+        let is_free = lane.resting_until.is_none() && lane.in_flight < lane.places(self.places_each);
+        if !lane.queued && !lane.waiting.is_empty() && is_free {
             lane.queued = true;
             self.ring.push_back(endpoint_id.to_owned());
         }
@@ -178,7 +254,9 @@ impl Lanes {
         let ahead = if self.in_flight * 2 <= self.places_total { CLAIM_AHEAD } else { 1 };
         let places = self.lanes.iter().map(|(id, lane)| {
             let places = match lane {
+                Lane { resting_until: Some(_), .. } => 0,
                 Lane { silent: true, .. } => 1,
+                Lane { places_wanted: Some(places), .. } => *places,
                 Lane { quick: true, .. } => self.places_each * CLAIM_AHEAD,
                 _ => self.places_each,
             };
@@ -246,7 +324,7 @@ impl Lanes {
     /// Forgets what is remembered of endpoints that have nothing to do, so that the memory of deleted
     /// ones does not stay for ever.
     pub fn forget_idle(&mut self) {
-        self.lanes.retain(|_, lane| lane.load() > 0 || lane.queued);
+        self.lanes.retain(|_, lane| lane.load() > 0 || lane.queued || lane.resting_until.is_some());
     }
 }
 
@@ -306,6 +384,48 @@ mod tests {
         assert_eq!(lanes.room().places, [("a".to_owned(), 0)]);
         lanes.ended("a", QUICK);
         assert_eq!(started(&mut lanes).len(), 3);
+    }
+
+    #[test]
+    fn a_resting_endpoint_starts_nothing_until_it_has_rested() {
+        let mut lanes = Lanes::new(10, 3);
+        for endpoint_id in ["a", "a", "a", "a", "b"] {
+            assert!(lanes.push(item(endpoint_id)).is_none());
+        }
+        assert_eq!(started(&mut lanes), ["a", "b", "a", "a"]);
+        let until = DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(5);
+        for _ in 0..2 {
+            lanes.ended("a", Showing::Resting { until });
+            lanes.put_back(item("a"));
+        }
+        lanes.ended("a", QUICK);
+        assert!(started(&mut lanes).is_empty());
+        assert_eq!(lanes.next_rested_at(), Some(until));
+        let places: HashMap<_, _> = lanes.room().places.into_iter().collect();
+        assert_eq!(places["a"], 0, "nothing is claimed for it");
+        assert!(!lanes.wake(until - chrono::TimeDelta::milliseconds(1)) && started(&mut lanes).is_empty());
+        assert!(lanes.wake(until));
+        assert_eq!((started(&mut lanes).len(), lanes.waiting(), lanes.next_rested_at()), (3, 0, None));
+    }
+
+    #[test]
+    fn an_endpoint_that_wants_one_at_a_time_gets_one_at_a_time() {
+        let mut lanes = Lanes::new(10, 3);
+        for _ in 0..4 {
+            assert!(lanes.push(item("a")).is_none());
+        }
+        assert_eq!(started(&mut lanes).len(), 3);
+        for _ in 0..2 {
+            lanes.ended("a", Showing::Crowded { places: 1 });
+            lanes.put_back(item("a"));
+        }
+        assert!(started(&mut lanes).is_empty());
+        for _ in 0..3 {
+            lanes.ended("a", QUICK);
+            assert_eq!(started(&mut lanes).len(), 1);
+        }
+        assert_eq!((lanes.waiting(), lanes.in_flight_to("a")), (0, 1));
+        assert_eq!(lanes.room().places, [("a".to_owned(), 0)]);
     }
 
     #[test]

@@ -4,18 +4,22 @@
 //! queue then holds the attempts back. A mark that the database refuses is dropped alone, not with
 //! its neighbours.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::delivery_queue::{self, Failure, Finished, Pool, Release, is_passing};
+use crate::ops::endpoint_health::EndpointKeeper;
+use crate::store::delivery_queue::{self, Failure, Finished, Release, Sign, Verdict, is_passing};
+use crate::store::endpoint_health;
 use crate::store::outbox::LEASE_SECONDS;
 use crate::telemetry;
 use crate::worker::deliver::ClockFn;
+use crate::worker::settings::SettingsCache;
 
 /// Marks in one statement.
 const MARKS_BATCH_MAX: usize = 256;
@@ -35,14 +39,18 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The one writer of a process.
 pub struct Ledger {
-    /// Where to write.
-    pub pool: Pool,
+    /// Where to write, and who sees to endpoints that fail.
+    pub keeper: EndpointKeeper,
     /// The time of the marks.
     pub clock: ClockFn,
     /// Attempts that have ended.
     pub marks: mpsc::Receiver<Finished>,
     /// Rows to give back.
     pub releases: mpsc::Receiver<Release>,
+    /// What is known of endpoints, to be read anew when one begins or ends a pause.
+    pub endpoints: Arc<SettingsCache>,
+    /// Told when something has come due because something else has left.
+    pub wake: Arc<Notify>,
     /// When set, what waits is written and the ledger ends.
     pub closing: CancellationToken,
 }
@@ -99,7 +107,10 @@ impl Ledger {
         let give_up_at = Instant::now() + Duration::from_secs(LEASE_SECONDS.unsigned_abs());
         loop {
             match self.try_mark(&marks).await {
-                Ok(written) => return count(&marks, written),
+                Ok(written) => {
+                    count(&marks, written);
+                    return self.note_signs(&marks).await;
+                }
                 Err(error) if is_passing(&error) && Instant::now() < give_up_at => {
                     tracing::warn!(%error, marks = marks.len(), "marking deliveries failed; trying again");
                     tokio::time::sleep(RETRY_PAUSE).await;
@@ -118,7 +129,10 @@ impl Ledger {
         for mark in marks {
             let mark = [mark];
             match self.try_mark(&mark).await {
-                Ok(written) => count(&mark, written),
+                Ok(written) => {
+                    count(&mark, written);
+                    self.note_signs(&mark).await;
+                }
                 Err(error) => tracing::error!(
                     %error,
                     event_id = mark[0].event_id,
@@ -130,12 +144,64 @@ impl Ledger {
     }
 
     async fn try_mark(&self, marks: &[Finished]) -> Result<u64, Failure> {
-        let mut connection = self.pool.acquire().await?;
-        delivery_queue::mark(&mut connection, marks, self.now()).await
+        let now = self.now();
+        let left: Vec<(&str, &str)> = marks
+            .iter()
+            .filter(|mark| !matches!(mark.verdict, Verdict::Retry(_)))
+            .filter_map(|mark| Some((mark.endpoint_id.as_str(), mark.session_id.as_deref()?)))
+            .collect();
+        if left.is_empty() {
+            let mut connection = self.keeper.pool.acquire().await?;
+            return delivery_queue::mark(&mut connection, marks, now).await;
+        }
+        // In one transaction, so that what waits for a delivery is never left waiting for one that has gone.
+        let mut transaction = self.keeper.pool.begin().await?;
+        let written = delivery_queue::mark(&mut transaction, marks, now).await?;
+        let freed = endpoint_health::unpark(&mut transaction, &left, now).await?;
+        transaction.commit().await?;
+        if freed > 0 {
+            self.wake.notify_one();
+        }
+        Ok(written)
+    }
+
+    /// Notes what the attempts say of their endpoints. A word that is lost is said again by the next attempt.
+    async fn note_signs(&self, marks: &[Finished]) {
+        let mut failed: BTreeMap<&str, (i32, Option<DateTime<Utc>>)> = BTreeMap::new();
+        for mark in marks {
+            let endpoint_id = mark.endpoint_id.as_str();
+            match mark.sign {
+                Sign::Nothing => {}
+                Sign::Failed { probe_until } => {
+                    let (failures, turn) = failed.entry(endpoint_id).or_default();
+                    *failures = failures.saturating_add(1);
+                    *turn = turn.or(probe_until);
+                }
+                Sign::Recovered => {
+                    failed.remove(endpoint_id);
+                    let forgotten =
+                        async { endpoint_health::forget(&mut *self.keeper.pool.acquire().await?, endpoint_id).await };
+                    if let Err(error) = forgotten.await {
+                        tracing::warn!(%error, endpoint_id, "that an endpoint has recovered could not be noted");
+                    }
+                    self.endpoints.forget(endpoint_id);
+                    self.wake.notify_one();
+                }
+            }
+        }
+        for (endpoint_id, (failures, probe_until)) in failed {
+            match self.keeper.note_failures(endpoint_id, failures, probe_until, self.now()).await {
+                Ok(changed) if changed => self.endpoints.forget(endpoint_id),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(error = ?error, endpoint_id, "that an endpoint fails could not be noted");
+                }
+            }
+        }
     }
 
     async fn try_release(&self, releases: &[Release]) -> Result<u64, Failure> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.keeper.pool.acquire().await?;
         delivery_queue::release(&mut connection, releases, self.now()).await
     }
 

@@ -13,4 +13,6 @@ pub mod mail;
 mod name_servers;
 mod post;
 mod resolver;
+mod settings;
 pub mod sweep;
+pub mod test_send;

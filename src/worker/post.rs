@@ -11,11 +11,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use reqwest::{Client, redirect};
-use url::Url;
 
 use crate::domain::delivery::{Outcome, retry_after_seconds};
-use crate::domain::signature::{SigningSecret, standard_webhooks_signature, stripe_signature_header};
+use crate::domain::signature::{ed25519_signatures, standard_webhooks_signature, stripe_signature_header};
 use crate::worker::resolver::VettedResolver;
+use crate::worker::settings::Settings;
 
 /// A connection, name and handshake included, takes this long at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,12 +41,8 @@ pub struct Message<'m> {
     pub event_id: &'m str,
     /// The exact text that is signed and sent.
     pub body: &'m str,
-    /// A URL that was judged.
-    pub url: &'m Url,
-    /// Whether this receiver may be on the machine itself.
-    pub may_be_loopback: bool,
-    /// One secret, or two during a rotation.
-    pub secrets: &'m [SigningSecret],
+    /// Where to, and how it is signed.
+    pub settings: &'m Settings,
     /// The time of this attempt; it is signed.
     pub now: DateTime<Utc>,
 }
@@ -69,14 +65,24 @@ pub struct Poster {
     // A client of its own, and with it a pool of its own: a connection that was made under the laxer
     // rule must never be used for an endpoint under the strict one.
     loopback: Option<Client>,
+    first_byte_timeout: Duration,
     attempt_timeout: Duration,
 }
 
+/// Why no whole answer came.
+enum Broken {
+    Http(reqwest::Error),
+    /// Connected or not, nothing was answered in the time for that.
+    NoFirstByte,
+}
+
 impl Poster {
-    /// `allow_loopback` lets test endpoints be on the machine itself; `attempt_timeout` is for the
-    /// whole of an attempt. Fails if no HTTP client can be made.
+    /// `allow_loopback` lets test endpoints be on the machine itself; `first_byte_timeout` is from the
+    /// beginning to the head of the answer, `attempt_timeout` for the whole of an attempt. Fails if no HTTP
+    /// client can be made.
     pub fn new(
         allow_loopback: bool,
+        first_byte_timeout: Duration,
         attempt_timeout: Duration,
         name_servers: &Arc<[SocketAddr]>,
     ) -> Result<Poster, reqwest::Error> {
@@ -85,6 +91,7 @@ impl Poster {
         Ok(Poster {
             public: client(false, name_servers)?,
             loopback: allow_loopback.then(|| client(true, name_servers)).transpose()?,
+            first_byte_timeout,
             attempt_timeout,
         })
     }
@@ -105,11 +112,15 @@ impl Poster {
                 let error = (!outcome.is_delivered()).then(|| refusal(status));
                 (outcome, error)
             }
-            (Ok(Err(error)), _) if !error.is_timeout() => (Outcome::Failed, Some(explain(&error))),
-            (Ok(Err(error)), _) if error.is_connect() => {
+            (Ok(Err(Broken::NoFirstByte)), _) => {
+                let seconds = self.first_byte_timeout.as_secs();
+                (Outcome::TimedOut, Some(format!("no answer was begun within {seconds} s")))
+            }
+            (Ok(Err(Broken::Http(error))), _) if !error.is_timeout() => (Outcome::Failed, Some(explain(&error))),
+            (Ok(Err(Broken::Http(error))), _) if error.is_connect() => {
                 (Outcome::TimedOut, Some(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())))
             }
-            (Ok(Err(_)), _) => (Outcome::TimedOut, Some("the connection timed out".to_owned())),
+            (Ok(Err(Broken::Http(_))), _) => (Outcome::TimedOut, Some("the connection timed out".to_owned())),
             (Ok(Ok(_)) | Err(_), _) => {
                 (Outcome::TimedOut, Some(format!("no complete answer within {} s", self.attempt_timeout.as_secs())))
             }
@@ -124,31 +135,37 @@ impl Poster {
         message: Message<'_>,
         status: &mut Option<u16>,
         read: &mut Vec<u8>,
-    ) -> Result<Option<String>, reqwest::Error> {
+    ) -> Result<Option<String>, Broken> {
+        let Message { event_id, body, settings, now } = message;
         let client = match &self.loopback {
-            Some(client) if message.may_be_loopback => client,
+            Some(client) if !settings.livemode => client,
             _ => &self.public,
         };
-        let timestamp = message.now.timestamp();
-        let stripe = stripe_signature_header(message.secrets, timestamp, message.body);
-        let standard = standard_webhooks_signature(message.secrets, message.event_id, timestamp, message.body);
-        let mut response = client
-            .post(message.url.clone())
+        let (timestamp, secrets) = (now.timestamp(), settings.secrets(now));
+        let stripe = stripe_signature_header(&secrets, timestamp, body);
+        let mut standard = standard_webhooks_signature(&secrets, event_id, timestamp, body);
+        standard.push_str(&ed25519_signatures(&settings.key_pairs(now), event_id, timestamp, body));
+        let sending = client
+            .post(settings.url.clone())
+            .headers(settings.headers.clone())
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .header(ACCEPT_ENCODING, "identity")
             .header(USER_AGENT, SENDER)
             .header("stripe-signature", stripe)
-            .header("webhook-id", message.event_id)
+            .header("webhook-id", event_id)
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", standard)
-            .body(message.body.to_owned())
-            .send()
-            .await?;
+            .body(body.to_owned())
+            .send();
+        let mut response = match tokio::time::timeout(self.first_byte_timeout, sending).await {
+            Ok(answered) => answered.map_err(Broken::Http)?,
+            Err(_) => return Err(Broken::NoFirstByte),
+        };
         *status = Some(response.status().as_u16());
         let retry_after = response.headers().get(RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok().map(str::to_owned));
         let mut total = 0_usize;
-        while let Some(chunk) = response.chunk().await? {
+        while let Some(chunk) = response.chunk().await.map_err(Broken::Http)? {
             total = total.saturating_add(chunk.len());
             let kept = chunk.len().min(EXCERPT_BYTES_MAX - read.len());
             read.extend_from_slice(&chunk[..kept]);

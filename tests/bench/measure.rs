@@ -131,6 +131,7 @@ async fn endpoint(app: &App, caller: &Caller, address: &str, path: &str) -> Stri
         description: None,
         metadata: Default::default(),
         api_version: None,
+        options: Default::default(),
     };
     let answer = endpoints::create(app, &write(caller), new).await.expect("an endpoint");
     let json: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");

@@ -18,7 +18,7 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("mailer", "domain i18n"),
     // Waits, to do together.
     ("queue", "domain error store"),
-    ("app", "domain clock keyring providers queue store vault"),
+    ("app", "domain clock error keyring providers queue store vault"),
     // Does.
     ("ops", "domain queue clock crash error i18n keyring telemetry wire vault providers store mailer app"),
     // Doors: card numbers come in by the payer's, and by the one file of the API that a merchant's own page

@@ -1,11 +1,13 @@
 """Verifies webhook deliveries as a merchant would: with the official `stripe` package and with `standardwebhooks`.
 
-The same input, output and exit codes as `verify_webhook.mjs`.
+The same input, output and exit codes as `verify_webhook.mjs`, which alone judges public keys: no Ed25519 comes with
+Python.
 """
 
 import json
 import re
 import sys
+from datetime import datetime, timezone
 
 import stripe
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -34,10 +36,31 @@ def must_refuse(verify, arguments, error_class, what):
     raise AssertionError(f"{what} was accepted")
 
 
+def by_moved_clock(body, headers, secret):
+    """What the library would have accepted at the time: it has no way to be told another clock."""
+    at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), tz=timezone.utc)
+    return Webhook(secret).sign(headers["webhook-id"], at, body) in headers["webhook-signature"].split(" ")
+
+
+def check_refused(body, headers, secret, moved_clock):
+    must_refuse(by_stripe, (body, headers, secret), stripe.SignatureVerificationError, "it (stripe)")
+    if moved_clock:
+        true(not by_moved_clock(body, headers, secret), "it was accepted (standardwebhooks)")
+    else:
+        must_refuse(by_standard_webhooks, (body, headers, secret), WebhookVerificationError, "it (standardwebhooks)")
+    return stripe.Event.construct_from(json.loads(body), None)
+
+
 def check(delivery):
     body, secret = delivery["body"], delivery["secret"]
     headers = {name.lower(): value for name, value in delivery["headers"].items()}
+    moved_clock = delivery.get("moved_clock", False)
+    if delivery.get("expect") == "refused":
+        return check_refused(body, headers, secret, moved_clock)
     event = by_stripe(body, headers, secret)
+    if moved_clock:
+        true(by_moved_clock(body, headers, secret), "standardwebhooks makes another signature")
+        return event
     true(event.object == "event", "the body is an event to the SDK")
     true(by_standard_webhooks(body, headers, secret) == json.loads(body), "the payload")
 

@@ -72,8 +72,8 @@ impl ActForm {
         let mut wrong = |field, message: &str| errors.push(ActError { field, message: message.to_owned() });
         let ActTyped { name, reason, text } = self.typed;
         if act == Act::SignContract {
-            if name.chars().count() < 2 {
-                wrong(ActField::Name, "Enter your full name.");
+            if name.chars().filter(|one| one.is_alphabetic()).count() < 2 || name.chars().any(is_unseen) {
+                wrong(ActField::Name, "Enter your full name, in letters.");
             } else if name.chars().count() > SIGNATURE_NAME_CHARS_MAX || name.chars().any(char::is_control) {
                 wrong(ActField::Name, "Enter your name in one line of at most 100 characters.");
             }
@@ -105,11 +105,20 @@ impl ActForm {
             _ => Request::Complete,
         };
         if errors.is_empty() {
-            Ok((request, (act == Act::SignContract).then_some(name), self.files))
+            // Only a dispute asks for files; what another form brings was not asked for and is not kept.
+            let files = if act == Act::Dispute { self.files } else { Vec::new() };
+            Ok((request, (act == Act::SignContract).then_some(name), files))
         } else {
             Err(errors)
         }
     }
+}
+
+/// Characters that nobody sees, or that turn the reading direction of what follows: a signature made of them is
+/// nobody's, or reads as another's (Unicode's default ignorable and bidirectional controls).
+fn is_unseen(one: char) -> bool {
+    matches!(one, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Reads an act's form that is proven to come from our page in this browser.

@@ -115,7 +115,7 @@ fn done(act: Act, party: Actor, escrow: &Escrow, total: &str, merchant: &str) ->
         Act::Complete => words(
             "The deal is done",
             "You said that all is well.",
-            format!("{total} was released to the seller."),
+            format!("{total} was released to the seller, less any fee that {merchant} keeps."),
             "There is nothing left to do.",
         ),
         Act::Dispute => words(

@@ -83,6 +83,10 @@ async fn in_standard_mode_both_sign_then_the_buyer_pays_inspects_and_releases() 
     let sha256 = story.escrow().await["contract_sha256"].as_str().expect("a hash").to_owned();
     page.says("Sign the contract").says("It floats.").says(&sha256).says("cannot be taken back");
     story.press(&session, SELLER, &[("name", ""), ("consent", "")]).await.says("2 things need your attention");
+    // Neither a name that nobody sees nor one that reads backwards is anybody's.
+    for name in ["\u{200b}\u{200b}\u{200b}", "Sam\u{202e}relleS", "12"] {
+        story.press(&session, SELLER, &[("name", name), ("consent", "yes")]).await.says("Enter your full name");
+    }
     assert_eq!(story.merchant.read(&session).await["state"], "pending");
     let signed = [("name", "Sam Seller"), ("consent", "yes")];
     story.press(&session, SELLER, &signed).await.says("Contract signed").says("as soon as he has signed");

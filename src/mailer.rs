@@ -17,8 +17,6 @@ use crate::domain::payment::Charge;
 use crate::domain::session::Session;
 use crate::i18n::identity_words::{IdentityWords, fill};
 use crate::i18n::{Locale, format_money};
-use crate::store::endpoints::Endpoint;
-use crate::store::merchants::Merchant;
 
 /// How long a receipt is worth sending.
 const RECEIPT_USEFUL: chrono::Duration = chrono::Duration::days(3);
@@ -307,38 +305,48 @@ struct EndpointDisabledHtml<'a> {
 /// How long it is worth telling that an endpoint was switched off.
 const ENDPOINT_NEWS_USEFUL: chrono::Duration = chrono::Duration::days(3);
 
-/// Word to a merchant of an endpoint that was switched off; `None` when he left no address.
+/// An endpoint that was switched off, as a mail tells of it.
+pub struct DisabledEndpoint<'a> {
+    /// `we_…`
+    pub id: &'a str,
+    /// Where deliveries went.
+    pub url: &'a str,
+    /// Mode.
+    pub livemode: bool,
+    /// `acct_…`
+    pub merchant_id: &'a str,
+    /// Why.
+    pub reason: DisabledReason,
+}
+
+/// Word to a merchant of an endpoint that was switched off.
+///
+/// # Errors
+/// When a template fails, which only a defect of ours can cause.
 pub fn endpoint_disabled(
-    endpoint: &Endpoint,
-    merchant: &Merchant,
-    reason: DisabledReason,
+    endpoint: &DisabledEndpoint<'_>,
+    recipient: String,
     now: DateTime<Utc>,
-) -> Option<Draft> {
-    let recipient = merchant.support_email.clone()?;
-    let why = match reason {
+) -> Result<Draft, askama::Error> {
+    let why = match endpoint.reason {
         DisabledReason::Requested => "It was asked for.".to_owned(),
         DisabledReason::Gone => "The receiver answered 410: it says that it is gone for good.".to_owned(),
         DisabledReason::Failing => format!("Nothing was delivered to it for {GIVEN_UP_AFTER_DAYS} days."),
     };
     let subject = "A webhook endpoint is switched off";
     let date = now.format("%Y-%m-%d %H:%M UTC").to_string();
-    let (url, why, date) = (endpoint.url.as_str(), why.as_str(), date.as_str());
-    let (id, owner) = (endpoint.id.as_str(), endpoint.merchant_id.as_str());
+    let (url, why, date) = (endpoint.url, why.as_str(), date.as_str());
+    let (id, owner) = (endpoint.id, endpoint.merchant_id);
     let mode = if endpoint.livemode { "live" } else { "test" };
     let text = EndpointDisabledText { url, why, endpoint: id, merchant: owner, mode, date };
     let html = EndpointDisabledHtml { subject, url, why, endpoint: id, merchant: owner, mode, date };
-    Some(Draft {
+    Ok(Draft {
         id: MailId::generate(now).to_string(),
         merchant_id: owner.to_owned(),
         kind: "webhook_endpoint_disabled",
         recipient,
         subject: subject.to_owned(),
-        body: Body {
-            sender_name: "checkstand".to_owned(),
-            reply_to: None,
-            text: text.render().ok()?,
-            html: html.render().ok()?,
-        },
+        body: Body { sender_name: "checkstand".to_owned(), reply_to: None, text: text.render()?, html: html.render()? },
         session_id: None,
         created_at: now,
         give_up_at: now + ENDPOINT_NEWS_USEFUL,

@@ -15,9 +15,9 @@ use super::{Announcements, Caller};
 use crate::app::MailRoad;
 use crate::domain::endpoint_health::{DisabledReason, is_given_up, pause_after};
 use crate::domain::event_types::ENDPOINT_DISABLED;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keyring::Keyring;
-use crate::mailer;
+use crate::mailer::{self, DisabledEndpoint};
 use crate::store::delivery_queue::{DeliveryEndpoint, Pool};
 use crate::store::outbox::{self, Lease};
 use crate::store::{endpoint_health, endpoints, merchants};
@@ -66,8 +66,17 @@ impl EndpointKeeper {
         announcements.apart(&owner, ENDPOINT_DISABLED, endpoint_id, &render(&endpoint, None, now));
         outbox::append(&mut transaction, &announcements.into_events(), &Lease::open(now)).await?;
         let merchant = merchants::find(&mut *transaction, &endpoint.merchant_id).await?;
-        let mail = merchant.filter(|_| self.mail != MailRoad::Off);
-        if let Some(mail) = mail.and_then(|merchant| mailer::endpoint_disabled(&endpoint, &merchant, reason, now)) {
+        let recipient = merchant.filter(|_| self.mail != MailRoad::Off).and_then(|merchant| merchant.support_email);
+        if let Some(recipient) = recipient {
+            let disabled = DisabledEndpoint {
+                id: endpoint_id,
+                url: &endpoint.url,
+                livemode: endpoint.livemode,
+                merchant_id: endpoint.merchant_id.as_str(),
+                reason,
+            };
+            let mail = mailer::endpoint_disabled(&disabled, recipient, now)
+                .map_err(|error| Error::Internal(format!("the mail about {endpoint_id}: {error}")))?;
             post_by(&self.keyring, self.mail, &mut transaction, mail).await?;
         }
         transaction.commit().await?;

@@ -83,6 +83,14 @@ impl Error {
     pub fn not_found(what: &'static str, id: &str) -> Self {
         Self::NotFound { what, id: id.chars().take(100).collect() }
     }
+
+    /// The absence of an object that a parameter names, not the path: the parameter is wrong then.
+    pub fn named_in(self, param: &str) -> Self {
+        match self {
+            Self::NotFound { .. } => Self::invalid("resource_missing", param, self.to_string()),
+            other => other,
+        }
+    }
 }
 
 impl From<Refusal> for Error {

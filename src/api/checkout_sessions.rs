@@ -24,12 +24,6 @@ use crate::wire::line_item::LineItem;
     request_body(content((CreateCheckoutSession = "application/x-www-form-urlencoded"), (CreateCheckoutSession = "application/json"))),
     responses((status = 200, body = CheckoutSession), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn create(call: Call) -> Result<Answer> {
-    let write = call.write();
-    let outcome = check_and_create(&call, &write).await;
-    write.unless_answered(&call.app, outcome).await
-}
-
-async fn check_and_create(call: &Call, write: &Write) -> Result<Answer> {
     let params: CreateCheckoutSession = call.params().map_err(explain_unsupported)?;
     let expand = expand(params.expand.clone())?;
     let allowed = redirect_urls::remembered(&call.app, &call.caller).await?;
@@ -44,7 +38,7 @@ async fn check_and_create(call: &Call, write: &Write) -> Result<Answer> {
             call.params::<CreateCheckoutSession>()?.check(&now_allowed, call.caller.livemode)?
         }
     };
-    sessions::create(&call.app, write, new, &expand).await
+    sessions::create(&call.app, &call.write(), new, &expand).await
 }
 
 /// Stripe's view of a session's state.

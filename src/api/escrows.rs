@@ -116,17 +116,11 @@ pub async fn update(Id(id): Id, call: Call) -> Result<Answer> {
     responses((status = 200, body = CheckoutSession), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn create_session(Id(id): Id, call: Call) -> Result<Answer> {
     escrows::find(&call.app, &call.caller, &id).await?;
-    let write = call.write();
-    let outcome = check_and_create_session(&id, &call, &write).await;
-    write.unless_answered(&call.app, outcome).await
-}
-
-async fn check_and_create_session(id: &str, call: &Call, write: &Write) -> Result<Answer> {
     let params: CreateEscrowSession = call.params()?;
     let expand = expand(params.expand.clone())?;
     let allowed = redirect_urls::all(&call.app, &call.caller).await?;
     let new = params.check(&allowed, call.caller.livemode)?;
-    escrows::create_session(&call.app, write, id, new, &expand).await
+    escrows::create_session(&call.app, &call.write(), &id, new, &expand).await
 }
 
 /// Says that it was delivered. The time for inspection begins; an escrow in `instant` mode is completed.

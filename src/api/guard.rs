@@ -5,13 +5,14 @@
 //! works at most that much longer. Bodies are bounded before they are read.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -165,7 +166,7 @@ pub enum BodyKind {
 /// One authenticated request.
 pub struct Call {
     /// The application.
-    pub app: std::sync::Arc<App>,
+    pub app: Arc<App>,
     /// Who calls.
     pub caller: Caller,
     request_id: Option<String>,
@@ -186,8 +187,9 @@ impl FromRequest<Api> for Call {
         let kind = body_kind(&parts.headers).map_err(IntoResponse::into_response)?;
         let idempotency_key = idempotency_key(&parts.headers).map_err(IntoResponse::into_response)?;
         let body = read(body, BODY_BYTES_MAX).await.map_err(IntoResponse::into_response)?;
-        Ok(Self {
-            app: std::sync::Arc::clone(&api.app),
+        let asked = parts.extensions.get::<Asked>().cloned();
+        let call = Self {
+            app: Arc::clone(&api.app),
             caller,
             request_id: parts.extensions.get::<RequestId>().map(ToString::to_string),
             idempotency_key,
@@ -195,7 +197,34 @@ impl FromRequest<Api> for Call {
             uri: parts.uri,
             kind,
             body,
-        })
+        };
+        if let Some(Asked(asked)) = asked {
+            // Set once: a request is extracted once.
+            let _ = asked.set(call.write());
+        }
+        Ok(call)
+    }
+}
+
+/// Where a request with an idempotency key leaves what it asked for.
+#[derive(Clone, Default)]
+struct Asked(Arc<OnceLock<Write>>);
+
+/// Looks a refused request's idempotency key up. A handler may refuse before its operation looks at the key: the
+/// object is gone, the clock or the allow-list says something else by now. When the key was used before, its answer
+/// stands, and to another request it says that the key is taken.
+pub async fn honour_idempotency_key(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    if request.method() != Method::POST || !request.headers().contains_key("idempotency-key") {
+        return next.run(request).await;
+    }
+    let asked = Asked::default();
+    request.extensions_mut().insert(asked.clone());
+    let response = next.run(request).await;
+    let Some(write) = asked.0.get().filter(|_| response.status().is_client_error()) else { return response };
+    match write.earlier_answer(&api.app).await {
+        Ok(None) => response,
+        Ok(Some(answer)) => answer.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 

@@ -188,6 +188,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/", any(unknown_route))
         .route("/v1/{*rest}", any(unknown_route))
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(api.clone(), guard::honour_idempotency_key))
         .layer(from_fn(answer::catch_panic))
         .layer(from_fn(echo))
         .layer(from_fn_with_state(Door::Api, observe))

@@ -161,8 +161,5 @@ pub async fn exists(app: &App, caller: &Caller, id: &str) -> Result<CustomerId> 
 /// # Errors
 /// `Invalid` with `resource_missing` where he is not the caller's, in the caller's mode, and there.
 pub async fn named(app: &App, caller: &Caller, param: &str, id: &str) -> Result<CustomerId> {
-    exists(app, caller, id).await.map_err(|error| match error {
-        Error::NotFound { .. } => Error::invalid("resource_missing", param, error.to_string()),
-        other => other,
-    })
+    exists(app, caller, id).await.map_err(|error| error.named_in(param))
 }

@@ -8,6 +8,7 @@
 use chrono::{DateTime, Duration, Utc};
 
 use super::Caller;
+use super::events::absent_endpoint;
 use super::replay::{Answer, Write};
 use crate::app::App;
 use crate::domain::event_replay::{EventReplay, ReplayState};
@@ -52,13 +53,13 @@ fn absent(id: &str) -> Error {
 /// Begins a replay; the worker goes on with it.
 ///
 /// # Errors
-/// `Invalid` for a range that is none, `NotFound` for an endpoint that is absent or disabled, and those of the
+/// `Invalid` for a range that is none and for an endpoint that is absent or disabled, and those of the
 /// idempotency key.
 pub async fn create(app: &App, write: &Write, new: NewReplay) -> Result<Answer> {
     let caller = &write.caller;
     let endpoint = match &new.endpoint {
         None => None,
-        Some(text) => Some(EndpointId::parse(text).ok_or_else(|| Error::not_found("webhook_endpoint", text))?),
+        Some(text) => Some(EndpointId::parse(text).ok_or_else(|| absent_endpoint(text))?),
     };
     write
         .once(app, async |connection, now| {
@@ -71,7 +72,7 @@ pub async fn create(app: &App, write: &Write, new: NewReplay) -> Result<Answer> 
                 && !store::event_replays::is_deliverable(connection, &caller.merchant_id, caller.livemode, endpoint)
                     .await?
             {
-                return Err(Error::not_found("enabled webhook_endpoint", endpoint.as_str()));
+                return Err(absent_endpoint(endpoint.as_str()));
             }
             let replay = EventReplay {
                 id: EventReplayId::generate(now),

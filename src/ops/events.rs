@@ -23,6 +23,11 @@ fn render(event: &StoredEvent) -> Result<Value> {
     Ok(value)
 }
 
+/// The endpoint that a request's `webhook_endpoint` names is absent, or disabled.
+pub(super) fn absent_endpoint(id: &str) -> Error {
+    Error::not_found("enabled webhook_endpoint", id).named_in("webhook_endpoint")
+}
+
 async fn find(app: &App, caller: &Caller, id: &str) -> Result<StoredEvent> {
     let absent = || Error::not_found("event", id);
     let id = EventId::parse(id).ok_or_else(absent)?;
@@ -83,13 +88,13 @@ pub async fn deliveries(app: &App, caller: &Caller, id: &str) -> Result<EventDel
 /// before. The worker's poll picks it up within a second.
 ///
 /// # Errors
-/// `NotFound` for the event, and when there is no enabled endpoint to send it to.
+/// `NotFound` for the event, `Invalid` when there is no enabled endpoint to send it to.
 pub async fn resend(app: &App, write: &Write, id: &str, endpoint: Option<&str>) -> Result<Answer> {
     let caller = &write.caller;
     let event = find(app, caller, id).await?;
     let endpoint = match endpoint {
         None => None,
-        Some(text) => Some(EndpointId::parse(text).ok_or_else(|| Error::not_found("webhook_endpoint", text))?),
+        Some(text) => Some(EndpointId::parse(text).ok_or_else(|| absent_endpoint(text))?),
     };
     write
         .once(app, async |connection, now| {
@@ -98,7 +103,7 @@ pub async fn resend(app: &App, write: &Write, id: &str, endpoint: Option<&str>) 
             let sent = delivery_queue::resend(connection, merchant, caller.livemode, &event.id, target, now).await?;
             if sent.is_empty() {
                 return Err(match target {
-                    Some(target) => Error::not_found("enabled webhook_endpoint", target),
+                    Some(target) => absent_endpoint(target),
                     None => {
                         Error::invalid("resource_missing", "", "No enabled webhook endpoint subscribes to this event.")
                     }

@@ -70,10 +70,14 @@ async fn charge_of(app: &App, caller: &Caller, of: &RefundOf) -> Result<Charge> 
 /// Gives money back.
 ///
 /// # Errors
-/// `NotFound`, `Refused` for more than is left, and those of the idempotency key. A provider that does not
-/// answer is not an error: the refund stays pending and goes on by itself.
+/// `Invalid` for what is to be refunded, `Refused` for more than is left, and those of the idempotency key. A
+/// provider that does not answer is not an error: the refund stays pending and goes on by itself.
 pub async fn create(app: &App, write: &Write, new: NewRefund) -> Result<Answer> {
-    let known = charge_of(app, &write.caller, &new.of).await?;
+    let param = match &new.of {
+        RefundOf::Charge(_) => "charge",
+        RefundOf::Payment(_) => "payment_intent",
+    };
+    let known = charge_of(app, &write.caller, &new.of).await.map_err(|error| error.named_in(param))?;
     let mut made = None;
     let answer = write
         .once(app, async |connection, now| {

@@ -168,18 +168,6 @@ impl Write {
         self.answer_of_the_winner(app).await
     }
 
-    /// The outcome of a request that is checked against things that change (the clock, the allow-list):
-    /// when it is refused now but was answered before, the answer stands.
-    ///
-    /// # Errors
-    /// Those of `outcome`, and `IdempotencyMismatch` when the key belongs to another request.
-    pub async fn unless_answered(&self, app: &App, outcome: Result<Answer>) -> Result<Answer> {
-        match outcome {
-            Err(refusal @ Error::Invalid { .. }) => self.earlier_answer(app).await?.ok_or(refusal),
-            other => other,
-        }
-    }
-
     /// The answer of the request that was first; for the one that lost the race.
     ///
     /// # Errors

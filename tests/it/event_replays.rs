@@ -212,7 +212,7 @@ async fn a_replay_whose_endpoint_goes_says_so() {
     let failed = ended(&merchant, &begun).await;
     assert_eq!((&failed["status"], &failed["deliveries"]), (&"failed".into(), &0.into()));
     assert!(failed["failure_message"].as_str().expect("a reason").contains("disabled"));
-    merchant.post(REPLAYS, &fields).await.refused_with(404, "resource_missing", "id");
+    merchant.post(REPLAYS, &fields).await.refused_with(400, "resource_missing", "webhook_endpoint");
     world.end().await;
 }
 
@@ -226,7 +226,7 @@ async fn what_makes_no_replay_is_refused() {
         (vec![("from", future.as_str())], 400, "parameter_invalid", "from"),
         (vec![("from", past.as_str()), ("to", past.as_str())], 400, "parameter_invalid", "from"),
         (vec![("from", "yesterday")], 400, "parameter_invalid_integer", "from"),
-        (vec![("from", past.as_str()), ("webhook_endpoint", "we_x")], 404, "resource_missing", "id"),
+        (vec![("from", past.as_str()), ("webhook_endpoint", "we_x")], 400, "resource_missing", "webhook_endpoint"),
         (vec![("from", past.as_str()), ("endpoint", "x")], 400, "parameter_unknown", "endpoint"),
     ] {
         merchant.post(REPLAYS, &fields).await.refused_with(status, code, param);

@@ -131,8 +131,8 @@ async fn an_event_can_be_followed_to_its_receiver_and_sent_again() {
 
     let elsewhere = "we_00000000000000000000000000";
     for (fields, status, param) in [
-        (vec![("webhook_endpoint", elsewhere)], 404, "id"),
-        (vec![("webhook_endpoint", "x")], 404, "id"),
+        (vec![("webhook_endpoint", elsewhere)], 400, "webhook_endpoint"),
+        (vec![("webhook_endpoint", "x")], 400, "webhook_endpoint"),
         (vec![("endpoint", elsewhere)], 400, "endpoint"),
     ] {
         let error = merchant.post(&format!("{path}/resend"), &fields).await.refused(status);

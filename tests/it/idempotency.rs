@@ -98,6 +98,42 @@ async fn a_key_belongs_to_one_request_one_merchant_and_one_mode() {
     world.end().await;
 }
 
+/// What is refused before its operation begins still hears first that the key is taken.
+#[tokio::test]
+async fn a_key_that_was_used_is_taken_even_for_objects_that_are_not_there() {
+    let world = World::without_worker().await;
+    let merchant = world.merchant().await;
+    merchant.post_with_key(SESSIONS, &coffee(), "k").await.ok();
+    let unknown_payment = [("payment_intent", "pi_x")];
+    let rows = world.rows().await;
+    let cases: [(&str, &[(&str, &str)]); 10] = [
+        ("/v1/refunds", &unknown_payment),
+        ("/v1/refunds", &[]),
+        ("/v1/refunds/re_x", &[("metadata[a]", "1")]),
+        ("/v1/payment_intents/pi_x/capture", &[]),
+        ("/v1/payment_intents/pi_x/cancel", &[]),
+        ("/v1/checkout/sessions/cs_x/expire", &[]),
+        ("/v1/customers/cus_x", &[("name", "")]),
+        ("/v1/events/evt_x/resend", &[]),
+        ("/v1/escrows/esc_x/sessions", &[("action", "complete")]),
+        ("/v1/checkout/sessions", &[("mode", "sideways")]),
+    ];
+    for (path, fields) in cases {
+        is_mismatch(merchant.post_with_key(path, fields, "k").await);
+        let without_key = merchant.post(path, fields).await;
+        assert_ne!(without_key.json["error"]["type"], "idempotency_error", "{path}: {}", without_key.text);
+    }
+    assert_eq!(world.rows().await, rows);
+    // The same request again keeps its answer, though it would be refused by now.
+    let url = [("url", "https://hooks.example")];
+    let endpoint = merchant.post_with_key("/v1/redirect_urls", &url, "allow").await.ok();
+    let session = coffee_with(&[("success_url", "https://hooks.example/thanks")]);
+    let first = merchant.post_with_key(SESSIONS, &session, "while allowed").await;
+    merchant.delete(&format!("/v1/redirect_urls/{}", endpoint["id"].as_str().expect("an id"))).await.ok();
+    is_replay(&first, &merchant.post_with_key(SESSIONS, &session, "while allowed").await);
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_refused_request_does_not_use_its_key_up() {
     let world = World::without_worker().await;

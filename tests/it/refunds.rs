@@ -99,6 +99,8 @@ async fn what_was_not_taken_cannot_be_given_back() {
     assert_eq!(refused["code"], "charge_not_refundable");
     merchant.post("/v1/refunds", &[]).await.refused(400);
     merchant.post("/v1/refunds", &[("payment_intent", &payment), ("charge", "ch_x")]).await.refused(400);
-    merchant.post("/v1/refunds", &[("charge", "ch_x")]).await.refused(404);
+    merchant.post("/v1/refunds", &[("charge", "ch_x")]).await.refused_with(400, "resource_missing", "charge");
+    let unknown = [("payment_intent", "pi_x")];
+    merchant.post("/v1/refunds", &unknown).await.refused_with(400, "resource_missing", "payment_intent");
     world.end().await;
 }

@@ -122,6 +122,12 @@ pub struct Config {
     pub simulator_faults: Vec<String>,
     /// Milliseconds that the simulator takes.
     pub simulator_latency_ms: u64,
+    /// What the simulated companies keep of what they take: hundredths of a percent.
+    pub simulator_fee_basis_points: u16,
+    /// And so many minor units beside.
+    pub simulator_fee_fixed: u32,
+    /// Minor units that they keep for each dispute.
+    pub simulator_dispute_fee: u32,
     /// A further address for health and metrics; empty for none.
     pub operations_listen: String,
     /// Address of the simulator's bank pages; empty for none.
@@ -130,6 +136,8 @@ pub struct Config {
     pub simulator_bank_url: String,
     /// Who gets charges in test mode.
     pub test_mode_provider: TestModeProvider,
+    /// Whether Stripe's keys may read balance transactions.
+    pub stripe_read_fees: bool,
     /// Stripe's secret key for real money; empty for none.
     pub stripe_live_secret_key: SecretString,
     /// Stripe's secret key for test cards; empty for none.

@@ -300,6 +300,7 @@ fn stripe(config: &Config, vault: &Arc<Vault>, clock: &Arc<Clock>) -> Result<Opt
         callback_secrets: config.stripe_callback_secrets.clone(),
         omitted: config.stripe_omitted_parameters.clone(),
         request_timeout: stripe::REQUEST_TIMEOUT,
+        read_fees: config.stripe_read_fees,
     };
     let time = Arc::clone(clock);
     Stripe::new(settings, Arc::clone(vault), move || time.now().timestamp())

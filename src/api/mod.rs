@@ -11,6 +11,7 @@ mod charges;
 mod checkout_session_params;
 mod checkout_sessions;
 mod customers;
+mod disputes;
 mod escrow_params;
 mod escrows;
 mod event_replays;
@@ -85,6 +86,7 @@ pub struct Api {
         (name = "Payment intents", description = "What became of a session's payment."),
         (name = "Charges", description = "Every try to take money, failed ones too."),
         (name = "Refunds", description = "Money given back."),
+        (name = "Disputes", description = "Charges that payers dispute at their banks."),
         (name = "Customers", description = "Whom the merchant sells to."),
         (name = "Payment methods", description = "Cards that are kept for customers."),
         (name = "Reviews", description = "Payments that a fraud rule holds until the merchant has looked at them."),
@@ -113,6 +115,9 @@ fn table_of_contents() -> OpenApiRouter<Api> {
         .routes(routes!(charges::retrieve))
         .routes(routes!(refunds::create, refunds::list))
         .routes(routes!(refunds::retrieve, refunds::update))
+        .routes(routes!(disputes::list))
+        .routes(routes!(disputes::retrieve, disputes::update))
+        .routes(routes!(disputes::close))
         .routes(routes!(customers::create, customers::list))
         .routes(routes!(customers::retrieve, customers::update, customers::delete))
         .routes(routes!(customers::payment_methods))
@@ -151,6 +156,7 @@ fn table_of_contents() -> OpenApiRouter<Api> {
         .routes(routes!(test_mode::decline))
         .routes(routes!(test_mode::authenticate))
         .routes(routes!(test_mode::expire))
+        .routes(routes!(disputes::open_for_test))
 }
 
 /// The OpenAPI 3.1 document of the API.

@@ -56,12 +56,22 @@ pub const ERROR_CODES: &[ErrorCode] = &[
     ),
     code("charge_already_captured", 400, "The payment was captured before; refund it to give money back."),
     code("charge_already_refunded", 400, "Everything that was captured has been refunded, or is being refunded."),
+    code(
+        "charge_disputed",
+        400,
+        "The payer disputes the charge, and his bank has the money back already or will. Answer the dispute instead of refunding; an escrow waits until it is decided.",
+    ),
     code("charge_not_refundable", 400, "The charge took no money: it failed, is in doubt, or only reserves money."),
     code("country_code_invalid", 400, "A parameter that takes a country wants two letters (ISO 3166-1 alpha-2)."),
     code(
         "custom_header_invalid",
         400,
         "A custom header of a webhook endpoint has a name that cannot be set or a value that is no printable line, or there are more than ten.",
+    ),
+    code(
+        "dispute_unexpected_state",
+        400,
+        "The bank waits for no answer to this dispute: it was answered, decided, or is being given up.",
     ),
     code("email_invalid", 400, "A parameter that takes an e-mail address has something else in it."),
     code(

@@ -44,18 +44,7 @@ pub struct CreateRefund {
     responses((status = 200, body = Refund), (status = "4XX", body = ErrorEnvelope)))]
 pub async fn create(call: Call) -> Result<Answer> {
     let params: CreateRefund = call.params()?;
-    let of = match (params.payment_intent, params.charge) {
-        (Some(payment), None) => RefundOf::Payment(payment),
-        (None, Some(charge)) => RefundOf::Charge(charge),
-        (Some(_), Some(_)) => {
-            let message = "You may pass only one of `payment_intent` and `charge`.";
-            return Err(Error::invalid("parameters_exclusive", "charge", message));
-        }
-        (None, None) => {
-            let message = "Missing required param: payment_intent (or charge).";
-            return Err(Error::invalid("parameter_missing", "payment_intent", message));
-        }
-    };
+    let of = RefundOf::one_of(params.payment_intent, params.charge)?;
     if let Some(reason) = params.reason.as_deref()
         && !REFUND_REASONS.contains(&reason)
     {

@@ -23,7 +23,7 @@ const EMAIL_DEFAULT: &str = "payer@example.com";
 /// Why the bank declines when the test does not say.
 const DECLINE_DEFAULT: &str = "generic_decline";
 
-fn test_mode_only(call: &Call) -> Result<()> {
+pub(super) fn test_mode_only(call: &Call) -> Result<()> {
     if call.caller.livemode {
         let message = "Test helpers work in test mode only: use a test key (sk_test_…). Nothing was changed.";
         return Err(Error::invalid("test_mode_only", "", message));

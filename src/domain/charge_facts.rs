@@ -173,6 +173,9 @@ pub struct Facts {
     /// A name under which this provider, and no other, can charge the same card again. Not kept with
     /// the charge: whoever settles it decides whether the card is kept.
     pub reusable_reference: Option<String>,
+    /// Minor units that the provider keeps of what was taken, in the charge's currency. Not kept with the facts,
+    /// but booked.
+    pub fee: Option<i64>,
 }
 
 #[cfg(test)]

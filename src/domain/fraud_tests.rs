@@ -166,6 +166,7 @@ fn answer(cvc: CheckResult, risk: RiskLevel, secure: Option<AuthenticationResult
         network: None,
         risk: Some(risk),
         reusable_reference: None,
+        fee: None,
     }
 }
 

@@ -122,6 +122,11 @@ id!(
     "re"
 );
 id!(
+    /// A payer's dispute of a charge.
+    DisputeId,
+    "dp"
+);
+id!(
     /// A merchant's customer.
     CustomerId, "cus"
 );

@@ -11,6 +11,7 @@ pub mod custom_headers;
 pub mod customer;
 pub mod decline;
 pub mod delivery;
+pub mod dispute;
 pub mod email;
 pub mod endpoint_health;
 pub mod escrow;

@@ -257,6 +257,14 @@ pub struct Charge {
     pub amount_captured: i64,
     /// Minor units given back.
     pub amount_refunded: i64,
+    /// Whether its payer ever disputed it.
+    pub disputed: bool,
+    /// Minor units that disputes hold of it, open or lost.
+    pub amount_withdrawn: i64,
+    /// Whether a provider moved more than was left.
+    pub overdrawn: bool,
+    /// Minor units that the provider keeps of what was taken, where it says so.
+    pub fee: Option<i64>,
     /// What the provider was asked to do with reserved money and has not answered yet.
     pub under_way: Option<UnderWay>,
     /// When it was written.
@@ -354,9 +362,21 @@ impl Charge {
         }
     }
 
+    /// Minor units of what was taken that nobody has taken back; below zero where a provider took more.
+    pub fn kept(&self) -> i64 {
+        self.amount_captured.saturating_sub(self.amount_refunded).saturating_sub(self.amount_withdrawn)
+    }
+
+    /// Notes that a provider moved more than was left. Gives whether that is news.
+    pub fn note_overdrawn(&mut self) -> bool {
+        let is_news = self.kept() < 0 && !self.overdrawn;
+        self.overdrawn |= is_news;
+        is_news
+    }
+
     /// How much a refund gives back: all that is left unless less is asked for. `pending` is what
     /// other refunds that have not settled ask for: it counts as gone, so that no race gives back more
-    /// than was taken.
+    /// than was taken. So does what disputes hold: the payer has that back already, or will.
     ///
     /// # Errors
     /// Refused unless that much is left of what was taken.
@@ -364,13 +384,16 @@ impl Charge {
         if self.state != ChargeState::Succeeded {
             return Err(Refusal::ChargeNotRefundable);
         }
-        let left = self.amount_captured.saturating_sub(self.amount_refunded).saturating_sub(pending);
-        if left <= 0 {
+        let undisputed = self.amount_captured.saturating_sub(self.amount_refunded).saturating_sub(pending);
+        if undisputed <= 0 {
             return Err(Refusal::ChargeAlreadyRefunded);
         }
-        let amount = asked.unwrap_or(left);
+        let left = undisputed.saturating_sub(self.amount_withdrawn).max(0);
+        let amount = asked.unwrap_or(if left > 0 { left } else { undisputed });
         if amount < 1 {
             Err(Refusal::AmountTooSmall)
+        } else if amount > left && amount <= undisputed {
+            Err(Refusal::ChargeDisputed { available: left })
         } else if amount > left {
             Err(Refusal::RefundTooLarge { available: left })
         } else {

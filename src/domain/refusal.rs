@@ -3,6 +3,7 @@
 //! The rule: each refusal has one code and one sentence, so merchants can branch on the first and
 //! read the second. How it is put into an HTTP answer or a page is the doors' business.
 
+use super::dispute::DisputeStatus;
 use super::escrow::Act;
 use super::payment::PaymentStatus;
 use super::session::StateName;
@@ -30,6 +31,13 @@ pub enum Refusal {
     ChargeAlreadyRefunded,
     /// The charge took no money.
     ChargeNotRefundable,
+    /// The money, or so much of it, is with a payer's bank because he disputes the charge.
+    ChargeDisputed {
+        /// Minor units that could be given back.
+        available: i64,
+    },
+    /// The dispute's status does not allow it.
+    DisputeUnexpectedState(DisputeStatus),
     /// The kept card is not this customer's, has expired, or cannot be charged here any more.
     PaymentMethodUnusable,
     /// The review was decided otherwise.
@@ -110,6 +118,8 @@ impl Refusal {
             Self::ChargeAlreadyCaptured => "charge_already_captured",
             Self::ChargeAlreadyRefunded => "charge_already_refunded",
             Self::ChargeNotRefundable => "charge_not_refundable",
+            Self::ChargeDisputed { .. } => "charge_disputed",
+            Self::DisputeUnexpectedState(_) => "dispute_unexpected_state",
             Self::PaymentMethodUnusable => "payment_method_unusable",
             Self::ReviewClosed => "review_closed",
             Self::AmountTooSmall | Self::CaptureTooSmall => "amount_too_small",
@@ -160,6 +170,12 @@ impl Refusal {
                 "Everything that was captured has been refunded, or is being refunded.".to_owned()
             }
             Self::ChargeNotRefundable => "This charge took no money, so there is nothing to refund.".to_owned(),
+            Self::ChargeDisputed { available } => format!(
+                "The payer disputes this charge and his bank has taken the money back; {available} can be refunded beside that."
+            ),
+            Self::DisputeUnexpectedState(status) => {
+                format!("The dispute is {} and takes no answer, or is being given up.", status.as_str())
+            }
             Self::PaymentMethodUnusable => {
                 "The saved payment method is not this customer's, has expired, or cannot be charged any more."
                     .to_owned()

@@ -18,7 +18,7 @@ use crate::domain::routing::Rule;
 use crate::error::{Error, Result};
 use crate::providers::breaker::BreakerSettings;
 use crate::providers::simulator::Simulator;
-use crate::providers::simulator_faults::{Fault, SimulatorBehaviour, Times};
+use crate::providers::simulator_faults::{Fault, SimulatorBehaviour, SimulatorFees, Times};
 use crate::providers::stripe::{self, Stripe};
 use crate::providers::{Provider, Registry};
 use crate::store::Store;
@@ -54,6 +54,11 @@ pub(super) fn open(config: &Config, store: &Store, vault: &Arc<Vault>, stripe: O
     for name in names(config)? {
         let behaviour = SimulatorBehaviour::default();
         behaviour.set_latency_ms(config.simulator_latency_ms);
+        behaviour.set_fees(SimulatorFees {
+            basis_points: config.simulator_fee_basis_points,
+            fixed: config.simulator_fee_fixed,
+            dispute: config.simulator_dispute_fee,
+        });
         for (_, fault, times) in faults.iter().filter(|(of, _, _)| of == name) {
             behaviour.set(*fault, *times);
         }

@@ -149,6 +149,17 @@ fn described(check: Check) -> (&'static str, &'static str) {
         Check::MovementsBalance => ("movements_balance", "the ledger's entries of each movement sum to zero"),
         Check::CurrenciesBalance => ("currencies_balance", "the ledger's entries of each currency sum to zero"),
         Check::LedgerFitsCharges => ("ledger_fits_charges", "the ledger says of each charge what its row says"),
+        Check::DisputesWithinCaptures => (
+            "disputes_within_captures",
+            "disputes agree with their charge and with refunds never exceed what was captured, unless the provider did so",
+        ),
+        Check::LedgerFitsDisputes => ("ledger_fits_disputes", "the ledger says of each dispute what its row says"),
+        Check::FeesBookedOnce => {
+            ("fees_booked_once", "what providers keep is booked once, as the charge or dispute says")
+        }
+        Check::SimulatorAgreesOnDisputes => {
+            ("simulator_agrees_on_disputes", "the simulator's books say of each dispute what ours say")
+        }
         Check::SimulatorAgreesOnCharges => {
             ("simulator_agrees_on_charges", "the simulator's books say of each charge what ours say")
         }
@@ -247,7 +258,7 @@ fn sentence(check: Check, row: &BrokenRow) -> String {
             )
         }
         Check::LedgerFitsCharges if fact(0).is_empty() => {
-            format!("the ledger has entries of {id}, but there is no such charge, refund or dispute")
+            format!("the ledger has entries of {id}, but there is no such charge or refund")
         }
         Check::LedgerFitsCharges => format!(
             "charge {id} is {} in {}: by its row {} reserved, {} captured, {} refunded; by the ledger ({}) {} reserved, {} captured, {} refunded",
@@ -260,6 +271,42 @@ fn sentence(check: Check, row: &BrokenRow) -> String {
             fact(3),
             fact(5),
             fact(7)
+        ),
+        Check::DisputesWithinCaptures => format!(
+            "charge {id} captured {} {} and refunded {}; by its row disputes hold {} of it, by its disputes {}. Compare with the provider's list of disputes, and refund nothing meanwhile",
+            fact(0),
+            fact(4),
+            fact(1),
+            fact(2),
+            fact(3)
+        ),
+        Check::LedgerFitsDisputes if fact(0).is_empty() => {
+            format!("the ledger has movements of a dispute {id}, but there is no such dispute")
+        }
+        Check::LedgerFitsDisputes => format!(
+            "dispute {id} is {}: by its row {} withdrawn, {} reinstated; by the ledger ({}) {} withdrawn, {} reinstated, {} lost. An entry was lost or added: the provider's list of disputes decides",
+            fact(0),
+            fact(1),
+            fact(2),
+            or_none(6),
+            fact(3),
+            fact(4),
+            fact(5)
+        ),
+        Check::FeesBookedOnce => format!(
+            "the provider keeps {} {} of {id} by its row, and {} by the ledger ({}). Compare with the provider's statement",
+            or_none(0),
+            fact(2),
+            fact(1),
+            or_none(3)
+        ),
+        Check::SimulatorAgreesOnDisputes => format!(
+            "dispute {id} of charge {}: ours is {} over {}; the simulator's is {} over {}",
+            fact(4),
+            or_none(0),
+            or_none(1),
+            or_none(2),
+            or_none(3)
         ),
         Check::SimulatorAgreesOnCharges => format!(
             "charge {id} ({}): ours is {} with {} reserved, {} captured, {} refunded; the simulator's is {} with {} reserved, {} captured, {} refunded",

@@ -1,16 +1,17 @@
 //! Messages that providers send of their own accord.
 //!
-//! The rule: a message names a charge and is believed in nothing else. What became of the charge is
+//! The rule: a message names a charge or a dispute and is believed in nothing else. What became of it is
 //! read back from the provider and goes the way of every look-up, so that a message which is forged,
 //! late, doubled, out of order or about the stage before last changes nothing.
 
 use std::sync::Arc;
 
-use super::{doubts, to_the_end};
+use super::{disputes, doubts, to_the_end};
 use crate::app::App;
 use crate::domain::id::ChargeId;
-use crate::error::Result;
-use crate::providers::CallbackError;
+use crate::domain::payment::Charge;
+use crate::error::{Error, Result};
+use crate::providers::{Callback, CallbackError};
 use crate::store;
 use crate::telemetry;
 
@@ -49,7 +50,13 @@ pub async fn receive(app: &Arc<App>, provider: &str, headers: &[(String, String)
     let Some(provider) = app.providers.by_name(provider) else { return Ok(Received::NoSuchProvider) };
     let name = provider.name();
     let received = match provider.read_callback(headers, body) {
-        Ok(callback) => look_up(app, name, &callback.charge_id).await?,
+        Ok(Callback::Charge { charge_id }) => look_up(app, name, &charge_id).await?,
+        Ok(Callback::Dispute { charge_reference, reference }) => {
+            match disputes::charge_of(app, provider, &charge_reference).await? {
+                Some(charge) => hear_of_dispute(app, charge, reference).await?,
+                None => Received::Unrelated,
+            }
+        }
         Err(CallbackError::NotSupported) => Received::NoSuchProvider,
         Err(CallbackError::NotAuthentic) => Received::NotAuthentic,
         Err(CallbackError::Malformed) => {
@@ -61,6 +68,16 @@ pub async fn receive(app: &Arc<App>, provider: &str, headers: &[(String, String)
     metrics::counter!(telemetry::CALLBACKS_TOTAL, "provider" => name.to_owned(), "outcome" => received.word())
         .increment(1);
     Ok(received)
+}
+
+async fn hear_of_dispute(app: &Arc<App>, charge: Charge, reference: String) -> Result<Received> {
+    let inside = Arc::clone(app);
+    match to_the_end(app, async move { disputes::hear(&inside, &charge, &reference).await }).await? {
+        disputes::Word::Taken => Ok(Received::Taken),
+        disputes::Word::Again => {
+            Err(Error::Unavailable("a dispute cannot be taken in just now; its message is to come again".to_owned()))
+        }
+    }
 }
 
 async fn look_up(app: &Arc<App>, provider: &str, charge_id: &str) -> Result<Received> {

@@ -150,7 +150,7 @@ pub(super) async fn repeat_capture(app: &App, charge: &Charge, amount: i64) -> R
     };
     crash_point!("capture.answered");
     let settled = match report {
-        CaptureReport::Captured { .. } => Settled::Captured { amount },
+        CaptureReport::Captured { fee, .. } => Settled::Captured { amount, fee },
         CaptureReport::Refused { detail } => {
             tracing::warn!(charge = %charge.id, provider = charge.provider, detail, "the provider refused a capture for good; the reservation is gone");
             Settled::Gone
@@ -201,7 +201,7 @@ pub(super) async fn note_gone(app: &App, known: &Charge) -> Result<()> {
 }
 
 enum Settled {
-    Captured { amount: i64 },
+    Captured { amount: i64, fee: Option<i64> },
     Gone,
 }
 
@@ -218,30 +218,32 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
     let request = EventRequest::default();
     let mut announcements = Announcements::new(&request, now);
     let reserved = charge.total.minor;
-    let moved;
+    let mut moved: Vec<Movement> = Vec::new();
     let mut charge = Charge { under_way: None, ..charge };
     match settled {
-        Settled::Captured { amount } => {
+        Settled::Captured { amount, fee } => {
             charge.state = ChargeState::Succeeded;
             charge.amount_captured = amount;
             payment.status = PaymentStatus::Succeeded;
             payment.amount_received = amount;
             session.paid_at = Some(now);
-            let movement = Movement::Captured { authorized: reserved, amount };
-            moved = movement;
+            moved.push(Movement::Captured { authorized: reserved, amount });
+            charge.fee = fee.map(|fee| fee.max(0));
+            moved.extend(charge.fee.filter(|fee| *fee > 0).map(|amount| Movement::Fee { amount }));
             announcements.charge(&mut session, "charge.captured", &charge);
             announcements.payment(&mut session, "payment_intent.succeeded", &payment, Some(&charge));
             announcements.session(&mut session, &[SessionEvent::AsyncPaymentSucceeded]);
         }
         // Money that came after all had been settled without it: the payment goes on as it is.
         Settled::Gone if charge.state == ChargeState::Reversed => {
-            let movement = if charge.amount_captured > 0 {
-                charge.amount_refunded = charge.amount_captured;
-                Movement::Refunded { amount: charge.amount_captured }
+            if charge.amount_captured > 0 {
+                // What a dispute took has gone to the payer without us.
+                let amount = charge.kept().max(0);
+                charge.amount_refunded = charge.amount_refunded.saturating_add(amount);
+                moved.extend((amount > 0).then_some(Movement::Refunded { amount }));
             } else {
-                Movement::Voided { amount: reserved }
-            };
-            moved = movement;
+                moved.push(Movement::Voided { amount: reserved });
+            }
             announcements.charge(&mut session, "charge.refunded", &charge);
         }
         Settled::Gone => {
@@ -249,7 +251,7 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
             let reason = store::payments::cancellation_reason(&mut transaction, &payment.id).await?;
             payment.status = PaymentStatus::Canceled;
             payment.cancellation = Some(Cancellation { reason, at: now });
-            moved = Movement::Voided { amount: reserved };
+            moved.push(Movement::Voided { amount: reserved });
             announcements.charge(&mut session, "charge.updated", &charge);
             announcements.payment(&mut session, "payment_intent.canceled", &payment, Some(&charge));
             announcements.session(&mut session, &[SessionEvent::AsyncPaymentFailed]);
@@ -259,7 +261,7 @@ async fn settle(app: &App, known: &Charge, settled: Settled) -> Result<()> {
         session: &session,
         started: None,
         changed: Some((&payment, ChangedCharge { charge: &charge, look_up_at: None })),
-        booking: Some((booking(&charge, now), moved)),
+        bookings: &moved.into_iter().map(|movement| (booking(&charge, now), movement)).collect::<Vec<_>>(),
         events: &announcements.into_events(),
         lease: &app.lease(now),
         now,

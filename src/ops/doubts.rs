@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::payments::{provider_of, settle, void};
 use super::references::charge_ref;
-use super::{captures, outages, refunds};
+use super::{captures, disputes, outages, refunds};
 use crate::app::App;
 use crate::crash::crash_point;
 use crate::domain::decline::DeclineReason;
@@ -40,7 +40,8 @@ pub async fn settle_due(app: &Arc<App>) -> Result<usize> {
     let next = |look_ups| next_look_up(now, look_ups);
     let charges = store::payments::claim_look_ups(app.store.pool(), now, next, LOOK_UPS_PER_ROUND).await?;
     let refunds = store::refunds::claim_due(app.store.pool(), now, next, LOOK_UPS_PER_ROUND).await?;
-    let asked = charges.len() + refunds.len();
+    let disputes = store::disputes::claim_due(app.store.pool(), now, next, LOOK_UPS_PER_ROUND).await?;
+    let asked = charges.len() + refunds.len() + disputes.len();
     // Side by side, so that one slow answer does not keep the others from theirs. A round that is dropped takes
     // its questions with it.
     let mut asking = JoinSet::new();
@@ -71,7 +72,19 @@ pub async fn settle_due(app: &Arc<App>) -> Result<usize> {
             }
         });
     }
+    for dispute in disputes {
+        if asking.len() >= LOOK_UPS_AT_ONCE {
+            asking.join_next().await;
+        }
+        let app = Arc::clone(app);
+        asking.spawn(async move {
+            if let Err(error) = disputes::repeat(&app, &dispute).await {
+                tracing::error!(dispute = %dispute.id, error = ?error, "an answer to a dispute could not be settled; it will be repeated");
+            }
+        });
+    }
     while asking.join_next().await.is_some() {}
+    disputes::collect(app).await;
     Ok(asked)
 }
 

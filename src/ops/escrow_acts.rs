@@ -105,6 +105,21 @@ async fn note(connection: &mut Connection, escrow: &mut Escrow, doing: Doing<'_>
     escrow_history::append(connection, escrow, &entry, now).await
 }
 
+/// What stands against a step because the buyer disputes the charge at his bank: nothing is released while that is
+/// open, and what the bank has taken back cannot be given back once more.
+///
+/// # Errors
+/// The database's.
+async fn disputed(connection: &mut Connection, step: &Step) -> Result<Option<Refusal>> {
+    let Some(payment) = &step.escrow.payment else { return Ok(None) };
+    if step.release.is_some() && store::disputes::is_open(connection, &payment.charge_id).await? {
+        return Ok(Some(Refusal::ChargeDisputed { available: 0 }));
+    }
+    let Some(amount) = step.refund else { return Ok(None) };
+    let charge = store::payments::lock_charge(connection, &payment.charge_id).await?;
+    Ok(charge.and_then(|charge| charge.refund(Some(amount), 0).err()).filter(|refusal| matches!(refusal, Refusal::ChargeDisputed { .. })))
+}
+
 /// Saves a step: books what is released, writes down what goes back, adds to the history, announces. The caller
 /// appends the events and asks the provider for the refund after the commit.
 ///
@@ -118,6 +133,9 @@ pub(super) async fn save_step(
     announcements: &mut Announcements<'_>,
     now: DateTime<Utc>,
 ) -> Result<(Escrow, Option<Refund>)> {
+    if let Some(refusal) = disputed(connection, &step).await? {
+        return Err(refusal.into());
+    }
     let Step { mut escrow, events, refund, release } = step;
     if let Some(parts) = release {
         let booking = Booking {
@@ -230,6 +248,9 @@ async fn act_inside(app: &App, id: &SessionId, handed_in: HandedIn) -> Result<Ac
             return Ok(Acted::Refused(refusal));
         }
     };
+    if let Some(refusal) = disputed(&mut transaction, &step).await? {
+        return Ok(Acted::Refused(refusal));
+    }
     let mut detail = detail_of(act, &step.escrow);
     if act == Act::SignContract {
         let signature = Signature {

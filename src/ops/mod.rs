@@ -12,6 +12,7 @@ pub mod card_vault;
 pub mod charges;
 pub mod confirmations;
 pub mod customers;
+pub mod disputes;
 pub mod doubts;
 pub mod endpoint_checks;
 pub mod endpoint_health;

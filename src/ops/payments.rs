@@ -178,6 +178,10 @@ async fn start(
         assessment: None,
         amount_captured: 0,
         amount_refunded: 0,
+        disputed: false,
+        amount_withdrawn: 0,
+        overdrawn: false,
+        fee: None,
         under_way: None,
         created_at: now,
         look_ups: 0,
@@ -199,7 +203,7 @@ async fn start(
         session: &session,
         started: Some((&payment, new)),
         changed: None,
-        booking: None,
+        bookings: &[],
         events: &announcements.into_events(),
         lease: &app.lease(now),
         now,
@@ -364,7 +368,7 @@ async fn record(
     let mut announcements = Announcements::new(&request, now);
     let mut charge = charge.clone();
     let mut look_up_at = None;
-    let mut moved = None;
+    let mut moved: Vec<Movement> = Vec::new();
     let minor = charge.total.minor;
     match &charge.state {
         ChargeState::RequiresAction { .. } => {
@@ -398,7 +402,11 @@ async fn record(
                 payment.status = PaymentStatus::RequiresCapture;
                 Movement::Authorized { amount: minor }
             };
-            moved = Some(movement);
+            moved.push(movement);
+            if let (true, Some(fee)) = (is_captured, charge.facts.fee) {
+                charge.fee = Some(fee.max(0));
+                moved.extend((fee > 0).then_some(Movement::Fee { amount: fee }));
+            }
             let review = reviews::open(app, connection, &mut charge, now).await?;
             announcements.charge(&mut session, "charge.succeeded", &charge);
             let kind =
@@ -439,7 +447,7 @@ async fn record(
         session: &session,
         started: None,
         changed: Some((&payment, ChangedCharge { charge: &charge, look_up_at })),
-        booking: moved.map(|movement| (booking(&charge, now), movement)),
+        bookings: &moved.into_iter().map(|movement| (booking(&charge, now), movement)).collect::<Vec<_>>(),
         events: &announcements.into_events(),
         lease: &app.lease(now),
         now,

@@ -48,7 +48,28 @@ pub enum RefundOf {
     Payment(String),
 }
 
-async fn charge_of(app: &App, caller: &Caller, of: &RefundOf) -> Result<Charge> {
+impl RefundOf {
+    /// From the two parameters that name it.
+    ///
+    /// # Errors
+    /// `Invalid` unless exactly one of them is given.
+    pub fn one_of(payment: Option<String>, charge: Option<String>) -> Result<Self> {
+        match (payment, charge) {
+            (Some(payment), None) => Ok(Self::Payment(payment)),
+            (None, Some(charge)) => Ok(Self::Charge(charge)),
+            (Some(_), Some(_)) => {
+                let message = "You may pass only one of `payment_intent` and `charge`.";
+                Err(Error::invalid("parameters_exclusive", "charge", message))
+            }
+            (None, None) => {
+                let message = "Missing required param: payment_intent (or charge).";
+                Err(Error::invalid("parameter_missing", "payment_intent", message))
+            }
+        }
+    }
+}
+
+pub(super) async fn charge_of(app: &App, caller: &Caller, of: &RefundOf) -> Result<Charge> {
     let pool = app.store.pool();
     match of {
         RefundOf::Charge(id) => {
@@ -218,6 +239,10 @@ async fn settle(app: &App, known: &Refund, state: RefundState, reference: Option
             .checked_add(refund.total.minor)
             .filter(|refunded| *refunded <= charge.amount_captured)
             .ok_or_else(|| Error::Internal(format!("refund {} exceeds what charge {} took", refund.id, charge.id)))?;
+        if charge.note_overdrawn() {
+            tracing::error!(refund = %refund.id, charge = %charge.id, provider = charge.provider,
+                "the provider gave money back that a dispute had taken already; a person must look");
+        }
         let mut entry = booking(&charge, now);
         entry.object_id = refund.id.as_str();
         let amount = refund.total.minor;

@@ -42,7 +42,7 @@ pub struct Rehearsal {
 }
 
 /// The same request again names the same attempt, so that a retry after a lost answer charges nothing.
-fn attempt_key(write: &Write) -> String {
+pub(super) fn attempt_key(write: &Write) -> String {
     let Some(idempotency) = &write.idempotency else { return hex::encode(rand::random::<[u8; 16]>()) };
     let named = Sha256::new()
         .chain_update(b"test mode\n")

@@ -13,6 +13,7 @@ pub use crate::domain::charge_facts::{
     AuthenticationFlow, AuthenticationResult, CardChecks, CheckResult, Facts, RiskLevel, ThreeDSecure,
 };
 pub use crate::domain::decline::DeclineKind;
+pub use crate::domain::dispute::{DisputeNews, DisputeStatus, Evidence};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment_method::FutureUsage;
 use crate::vault::VaultToken;
@@ -26,6 +27,7 @@ pub mod registry;
 pub mod simulator;
 pub mod simulator_acs;
 pub mod simulator_cards;
+mod simulator_disputes;
 mod simulator_entry;
 pub mod simulator_faults;
 mod simulator_ledger;
@@ -92,6 +94,37 @@ pub trait Provider: Send + Sync {
     /// result and returns nothing more.
     async fn refund(&self, request: RefundRequest) -> Reversal;
 
+    /// Asks how a dispute of that charge stands, by the provider's own name for it.
+    async fn look_up_dispute(&self, _charge: &ChargeRef, _dispute: &str) -> DisputeLookUp {
+        DisputeLookUp::NotFound
+    }
+
+    /// Hands evidence to the bank, and tells how the dispute stands then. May be repeated, like every call.
+    async fn submit_evidence(&self, _charge: &ChargeRef, _dispute: &str, _evidence: &Evidence) -> DisputeLookUp {
+        DisputeLookUp::NotFound
+    }
+
+    /// Accepts a dispute, which loses it, and tells how it stands then.
+    async fn close_dispute(&self, _charge: &ChargeRef, _dispute: &str) -> DisputeLookUp {
+        DisputeLookUp::NotFound
+    }
+
+    /// Disputes in the payer's place, where a simulated company can be told to. The same key again opens
+    /// nothing more. Gives the company's name for it; none where so much is not left. No real company has such a
+    /// call.
+    async fn open_dispute(&self, _request: DisputeRequest) -> Option<String> {
+        None
+    }
+
+    /// Word of disputes that waits to be taken in, for a company that sends no messages: at most so much as the
+    /// company likes to tell at once.
+    async fn unheard_disputes(&self) -> Vec<UnheardDispute> {
+        Vec::new()
+    }
+
+    /// Takes note that word of a dispute was taken in.
+    async fn dispute_heard(&self, _dispute: &str) {}
+
     /// Answers the bank in the payer's place, where a simulated company can be told to. Gives whether this answer
     /// counted. No real company has such a call.
     async fn answer_challenge(&self, _charge_id: &str, _answer: ChallengeAnswer) -> bool {
@@ -125,6 +158,8 @@ pub struct Capabilities {
     pub manual_capture: bool,
     /// Has payers authenticated by their banks.
     pub three_d_secure: bool,
+    /// Tells of disputes, and takes answers to them.
+    pub disputes: bool,
     /// Sends messages that [`Provider::read_callback`] reads.
     pub callbacks: bool,
     /// What it takes money in.
@@ -326,6 +361,8 @@ pub enum CaptureReport {
     Captured {
         /// The provider's id.
         reference: String,
+        /// Minor units that the provider keeps of it, where it says so.
+        fee: Option<i64>,
     },
     /// The amount was certainly not taken, and repeating the call does not help: the reservation is
     /// smaller, or captured otherwise, or voided, expired, or never was.
@@ -340,11 +377,58 @@ pub enum CaptureReport {
     },
 }
 
-/// A provider's message, as far as it is believed.
+/// The answer about a dispute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Callback {
-    /// Our id of the charge to look up. It may be anybody's, or nobody's.
+#[must_use]
+pub enum DisputeLookUp {
+    /// So it stands.
+    Found(DisputeNews),
+    /// The charge has no such dispute.
+    NotFound,
+    /// Nobody can say. Ask again.
+    Unknown {
+        /// What happened, for the log.
+        detail: String,
+    },
+}
+
+/// A dispute to be opened in the payer's place.
+#[derive(Clone, Debug)]
+pub struct DisputeRequest {
+    /// The charge.
+    pub charge: ChargeRef,
+    /// Makes it the same request when it comes again.
+    pub key: String,
+    /// Minor units; all that is left unless given.
+    pub amount: Option<i64>,
+    /// One of [`crate::domain::dispute::REASONS`].
+    pub reason: String,
+}
+
+/// Word of a dispute that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnheardDispute {
+    /// Our id of the charge.
     pub charge_id: String,
+    /// The provider's name for the dispute.
+    pub reference: String,
+}
+
+/// A provider's message, as far as it is believed. What it names may be anybody's, or nobody's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callback {
+    /// Look up this charge.
+    Charge {
+        /// Our id of it.
+        charge_id: String,
+    },
+    /// Look up this dispute.
+    Dispute {
+        /// The provider's name for the charge, as in [`ChargeRef::reference`].
+        charge_reference: String,
+        /// The provider's name for the dispute.
+        reference: String,
+    },
 }
 
 /// Why a message was not taken in.

@@ -14,13 +14,14 @@ use sqlx::PgPool;
 
 use super::simulator_acs::{CHALLENGE_ID_CHARS, challenge_url, origin};
 use super::simulator_cards::{RememberedCard, Verdict, funding, rule};
+use super::simulator_disputes::DisputeQuestion;
 use super::simulator_entry::{Answer, Entry};
 use super::simulator_faults::{Fault, SimulatorBehaviour};
 use super::simulator_ledger::{Ledger, NewEntry};
 use super::{
     CHARGE_TIMEOUT, Callback, CallbackError, Capabilities, Capture, CaptureReport, ChallengeAnswer, ChargeRef,
-    ChargeRequest, Currencies, Facts, IssuerFacts, LookUp, Provider, ReferenceKeeper, RefundRequest, Report, Reversal,
-    Source,
+    ChargeRequest, Currencies, DisputeLookUp, DisputeRequest, Evidence, Facts, IssuerFacts, LookUp, Provider,
+    ReferenceKeeper, RefundRequest, Report, Reversal, Source, UnheardDispute,
 };
 use crate::domain::card::{CardNumber, DeclineReason};
 use crate::domain::money::Money;
@@ -186,7 +187,29 @@ impl Simulator {
     }
 
     pub(super) fn report(&self, entry: &Entry) -> Report {
-        entry.report(|challenge_id| Some(challenge_url(self.acs_base_url.as_deref()?, challenge_id)))
+        match entry.report(|challenge_id| Some(challenge_url(self.acs_base_url.as_deref()?, challenge_id))) {
+            Report::Succeeded { reference, facts } => {
+                let fee = self.behaviour.fees().of_capture(entry.amount_captured);
+                Report::Succeeded { reference, facts: Facts { fee, ..facts } }
+            }
+            other => other,
+        }
+    }
+
+    async fn asked_of_dispute(&self, charge_id: &str, dispute: &str, question: DisputeQuestion<'_>) -> DisputeLookUp {
+        self.travel().await;
+        if self.is_away() {
+            return DisputeLookUp::Unknown { detail: "the connection was cut (simulated)".to_owned() };
+        }
+        let answer = self.ledger.asked_of_dispute(charge_id, dispute, question).await;
+        if self.behaviour.strikes(Fault::FailDisputeAfter) {
+            return DisputeLookUp::Unknown { detail: "the answer was lost (simulated)".to_owned() };
+        }
+        match answer {
+            Ok(Some(row)) => DisputeLookUp::Found(row.news(self.behaviour.fees())),
+            Ok(None) => DisputeLookUp::NotFound,
+            Err(error) => DisputeLookUp::Unknown { detail: books_unreachable(charge_id, &error) },
+        }
     }
 
     /// Whether nobody listens just now.
@@ -218,6 +241,7 @@ impl Provider for Simulator {
             partial_refund: true,
             manual_capture: true,
             three_d_secure: self.acs_base_url.is_some(),
+            disputes: true,
             callbacks: false,
             currencies: Currencies::All,
             idempotency_hours_max: None,
@@ -285,7 +309,13 @@ impl Provider for Simulator {
         if self.behaviour.strikes(Fault::FailCaptureAfter) {
             return CaptureReport::Unknown { detail: "the answer was lost (simulated)".to_owned() };
         }
-        report.unwrap_or_else(|error| CaptureReport::Unknown { detail: books_unreachable(charge_id, &error) })
+        match report {
+            Ok(CaptureReport::Captured { reference, .. }) => {
+                CaptureReport::Captured { reference, fee: self.behaviour.fees().of_capture(money.minor) }
+            }
+            Ok(other) => other,
+            Err(error) => CaptureReport::Unknown { detail: books_unreachable(charge_id, &error) },
+        }
     }
 
     async fn void(&self, charge: &ChargeRef) -> Reversal {
@@ -312,6 +342,46 @@ impl Provider for Simulator {
             return Reversal::Unknown { detail: "the answer was lost (simulated)".to_owned() };
         }
         reversal.unwrap_or_else(|error| Reversal::Unknown { detail: books_unreachable(&charge_id, &error) })
+    }
+
+    async fn look_up_dispute(&self, charge: &ChargeRef, dispute: &str) -> DisputeLookUp {
+        self.asked_of_dispute(&charge.charge_id, dispute, DisputeQuestion::LookUp).await
+    }
+
+    async fn submit_evidence(&self, charge: &ChargeRef, dispute: &str, evidence: &Evidence) -> DisputeLookUp {
+        let text = evidence.get("uncategorized_text").map_or("", |text| text.trim());
+        self.asked_of_dispute(&charge.charge_id, dispute, DisputeQuestion::Submit(text)).await
+    }
+
+    async fn close_dispute(&self, charge: &ChargeRef, dispute: &str) -> DisputeLookUp {
+        self.asked_of_dispute(&charge.charge_id, dispute, DisputeQuestion::Close).await
+    }
+
+    async fn open_dispute(&self, request: DisputeRequest) -> Option<String> {
+        let DisputeRequest { charge, key, amount, reason } = request;
+        let reference = format!("simdp_{key}");
+        let opened = self.ledger.open_dispute(&charge.charge_id, &reference, amount, &reason).await;
+        match opened {
+            Ok(is_open) => is_open.then_some(reference),
+            Err(error) => {
+                books_unreachable(&charge.charge_id, &error);
+                None
+            }
+        }
+    }
+
+    async fn unheard_disputes(&self) -> Vec<UnheardDispute> {
+        let unheard = self.ledger.unheard_disputes().await;
+        unheard.unwrap_or_else(|error| {
+            tracing::warn!(provider = self.name, %error, "the simulator's disputes cannot be read");
+            Vec::new()
+        })
+    }
+
+    async fn dispute_heard(&self, dispute: &str) {
+        if let Err(error) = self.ledger.dispute_heard(dispute).await {
+            tracing::warn!(provider = self.name, %error, "the simulator could not note that a dispute was heard of; it tells of it again");
+        }
     }
 
     async fn answer_challenge(&self, charge_id: &str, answer: ChallengeAnswer) -> bool {

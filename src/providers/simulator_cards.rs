@@ -51,6 +51,8 @@ pub struct TestCard {
     pub risk: RiskLevel,
     /// How it is funded.
     pub funding: CardFunding,
+    /// Why its payer disputes the charge when the money has been taken; `None` for payers who do not.
+    pub dispute: Option<&'static str>,
     /// What it is for, in a few English words for developers.
     pub purpose: &'static str,
 }
@@ -66,6 +68,7 @@ const fn succeeds(number: &'static str, purpose: &'static str) -> TestCard {
         checks: CHECKS,
         risk: RiskLevel::Normal,
         funding: CardFunding::Credit,
+        dispute: None,
         purpose,
     }
 }
@@ -76,6 +79,10 @@ const fn declined(number: &'static str, reason: DeclineReason, purpose: &'static
 
 const fn at_risk(card: TestCard, risk: RiskLevel) -> TestCard {
     TestCard { risk, ..card }
+}
+
+const fn disputed(card: TestCard, reason: &'static str) -> TestCard {
+    TestCard { dispute: Some(reason), ..card }
 }
 
 const fn checked(card: TestCard, checks: CardChecks) -> TestCard {
@@ -93,7 +100,7 @@ use CardAuthentication::{Frictionless, LookUpFails, Optional, Required};
 /// Every test card that the simulator knows. 4242424242424241, published for `incorrect_number`, is
 /// missing because its check digit is wrong: it is refused before any provider is asked.
 ///
-/// The cards for failing checks, for raised risk and for a later dispute succeed here; what they are
+/// The cards for failing checks and for raised risk succeed here; what they are
 /// for stands in the facts of the report, and the fraud rules make of it what they will.
 pub const TEST_CARDS: &[TestCard] = &[
     succeeds("4242424242424242", "Visa, succeeds"),
@@ -124,7 +131,8 @@ pub const TEST_CARDS: &[TestCard] = &[
         succeeds("4000000000000010", "Address checks fail, succeeds"),
         CardChecks { address_line1: FAIL, postal_code: FAIL, ..CHECKS },
     ),
-    succeeds("4000000000000259", "Succeeds, disputed later"),
+    disputed(succeeds("4000000000000259", "Succeeds, then disputed as fraudulent"), "fraudulent"),
+    disputed(succeeds("4000000000002685", "Succeeds, then disputed as not received"), "product_not_received"),
     secured(Optional, succeeds("4000000000003055", "3-D Secure supported but not required, succeeds")),
     secured(Frictionless, succeeds("4000000032200000", "3-D Secure without a challenge, succeeds")),
     secured(Required, succeeds("4000000000003220", "3-D Secure required, then succeeds")),
@@ -155,6 +163,8 @@ pub(super) struct Ruling {
     pub(super) challenge: bool,
     pub(super) verdict: Verdict,
     pub(super) facts: Facts,
+    /// Why the payer disputes it afterwards.
+    pub(super) dispute: Option<&'static str>,
 }
 
 /// A number that the company remembers: the digits that tell one test card from the others.
@@ -184,11 +194,12 @@ pub(super) fn rule(number: &CardNumber, wanted: Authentication, can_challenge: b
     let network = Some(number.brand().code().to_owned());
     let Some(card) = TEST_CARDS.iter().find(|card| card.number == number.expose()) else {
         let facts = Facts { network, ..Facts::default() };
-        return Ruling { challenge: false, verdict: Verdict::Declined(DeclineReason::TestModeLiveCard), facts };
+        return Ruling { challenge: false, verdict: Verdict::Declined(DeclineReason::TestModeLiveCard), facts, dispute: None };
     };
     let mut ruling = Ruling {
         challenge: false,
         verdict: card.verdict,
+        dispute: card.dispute,
         facts: Facts { checks: card.checks, three_d_secure: None, network, risk: Some(card.risk), ..Facts::default() },
     };
     let wanted = wanted == Authentication::Always;

@@ -20,7 +20,7 @@ pub(super) struct Entry {
     currency: Option<String>,
     pub(super) state: String,
     decline_code: Option<String>,
-    amount_captured: i64,
+    pub(super) amount_captured: i64,
     network: Option<String>,
     risk: Option<String>,
     check_cvc: Option<String>,
@@ -77,6 +77,7 @@ impl Entry {
                 .card_reference
                 .clone()
                 .filter(|_| matches!(self.state.as_str(), "captured" | "authorized")),
+            fee: None,
         }
     }
 
@@ -94,7 +95,7 @@ impl Entry {
             && self.amount_captured == money.minor
             && self.currency.as_deref() == Some(money.currency.code());
         if taken {
-            return CaptureReport::Captured { reference: self.reference };
+            return CaptureReport::Captured { reference: self.reference, fee: None };
         }
         let detail = match self.state.as_str() {
             "authorized" => "less money, or money of another currency, is reserved".to_owned(),
@@ -236,6 +237,7 @@ mod tests {
             network: Some("visa".to_owned()),
             risk: Some(RiskLevel::Elevated),
             reusable_reference: Some("simcard_1".to_owned()),
+            fee: None,
         };
         assert_eq!(entry.facts(), expected);
     }

@@ -49,11 +49,13 @@ pub enum Fault {
     FailCaptureBefore,
     /// A capture is made and its answer lost.
     FailCaptureAfter,
+    /// Asked how a dispute stands, or handed an answer to it, it does what it was asked for and its answer is lost.
+    FailDisputeAfter,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 13] = [
         Fault::RefuseConnection,
         Fault::DeclineSoftly,
         Fault::HangBefore,
@@ -66,6 +68,7 @@ impl Fault {
         Fault::FailReversalAfter,
         Fault::FailCaptureBefore,
         Fault::FailCaptureAfter,
+        Fault::FailDisputeAfter,
     ];
 
     /// The word for it in configuration.
@@ -83,6 +86,7 @@ impl Fault {
             Fault::FailReversalAfter => "fail_reversal_after",
             Fault::FailCaptureBefore => "fail_capture_before",
             Fault::FailCaptureAfter => "fail_capture_after",
+            Fault::FailDisputeAfter => "fail_dispute_after",
         }
     }
 
@@ -120,9 +124,39 @@ pub struct SimulatorBehaviour {
     shared: Arc<Shared>,
 }
 
+/// What the company keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SimulatorFees {
+    /// Of what it takes, in hundredths of a percent.
+    pub basis_points: u16,
+    /// Of each taking, minor units beside.
+    pub fixed: u32,
+    /// Of each dispute, minor units.
+    pub dispute: u32,
+}
+
+impl SimulatorFees {
+    /// What is kept of that many minor units, rounded up, and never more than all of them; none where the company
+    /// does not say.
+    pub(super) fn of_capture(self, minor: i64) -> Option<i64> {
+        if self.basis_points == 0 && self.fixed == 0 {
+            return None;
+        }
+        let share = (i128::from(minor) * i128::from(self.basis_points) + 9_999) / 10_000;
+        let fee = share + i128::from(self.fixed);
+        Some(i64::try_from(fee).unwrap_or(i64::MAX).min(minor))
+    }
+
+    /// What is kept for a dispute.
+    pub(super) fn of_dispute(self) -> Option<i64> {
+        (self.dispute > 0).then(|| i64::from(self.dispute))
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     latency_ms: AtomicU64,
+    fees: Mutex<SimulatorFees>,
     strikes_left: [AtomicU32; Fault::ALL.len()],
     report_sink: Mutex<Option<ReportSink>>,
 }
@@ -141,6 +175,15 @@ impl SimulatorBehaviour {
     /// Delays the answer to every call, up to [`LATENCY_MS_MAX`].
     pub fn set_latency_ms(&self, latency_ms: u64) {
         self.shared.latency_ms.store(latency_ms.min(LATENCY_MS_MAX), Ordering::SeqCst);
+    }
+
+    /// Sets what the company keeps from now on.
+    pub fn set_fees(&self, fees: SimulatorFees) {
+        *self.shared.fees.lock().unwrap_or_else(PoisonError::into_inner) = fees;
+    }
+
+    pub(super) fn fees(&self) -> SimulatorFees {
+        *self.shared.fees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who hears the second answers of [`Fault::AnswerTwice`], and twice of a challenge whose answer
@@ -212,6 +255,14 @@ mod tests {
         assert!(!behaviour.strikes(Fault::FailBefore));
         handle.calm();
         assert!(!behaviour.strikes(Fault::FailAfter));
+    }
+
+    #[test]
+    fn fees_are_rounded_up_and_never_more_than_what_was_taken() {
+        let fees = SimulatorFees { basis_points: 290, fixed: 30, dispute: 0 };
+        assert_eq!([1, 30, 31, 2_598].map(|minor| fees.of_capture(minor)), [1, 30, 31, 106].map(Some));
+        assert_eq!(fees.of_capture(i64::MAX).map(|fee| fee < i64::MAX), Some(true));
+        assert_eq!((SimulatorFees::default().of_capture(100), fees.of_dispute()), (None, None));
     }
 
     #[test]

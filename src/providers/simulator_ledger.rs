@@ -5,7 +5,7 @@
 //! finds no charge writes a row in its place, which refuses the charge should it still arrive. The
 //! row also holds the challenge, from which no card can be read.
 
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 
 use super::simulator_cards::{RememberedCard, Ruling, Verdict};
 use super::simulator_entry::{Answer, Challenge, Entry};
@@ -48,26 +48,35 @@ struct Refundable {
     amount_captured: i64,
     currency: Option<String>,
     amount_refunded: i64,
+    amount_disputed: i64,
 }
 
 impl Refundable {
     /// What is left to give back in that money's currency.
     fn left_in_currency_of(&self, money: Money) -> i64 {
         let matches = self.state == "captured" && self.currency.as_deref() == Some(money.currency.code());
-        if matches { self.amount_captured.saturating_sub(self.amount_refunded) } else { 0 }
+        if matches { self.amount_captured - self.amount_refunded - self.amount_disputed } else { 0 }
     }
 }
 
 /// The books.
 pub(super) struct Ledger {
-    pool: PgPool,
+    pub(super) pool: PgPool,
     /// Whose books: companies that share the tables do not see each other's rows.
-    provider: String,
+    pub(super) provider: String,
 }
 
 impl Ledger {
     pub(super) fn new(pool: PgPool, provider: &str) -> Ledger {
         Ledger { pool, provider: provider.to_owned() }
+    }
+
+    /// A cancelled `begin` may leave its connection inside a transaction (transact-rs/sqlx#4385); a task of its own
+    /// is not cancelled with the caller.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin().await }).await;
+        begun.map_err(|_| sqlx::Error::WorkerCrashed)?
     }
 
     /// The charge as it stands, after a challenge that nobody answered in time has been ended.
@@ -126,10 +135,10 @@ impl Ledger {
                   merchant, network, risk, check_cvc, check_address_line1, check_postal_code,
                   three_d_secure_flow, three_d_secure_result,
                   challenge_id, challenge_return_url, challenge_expires_at, challenge_decline_code, card_reference,
-                  provider)
+                  provider, dispute_reason)
              values ($1, $2, $3, $4, $5, case when $5 = 'declined' then $6 end, $7,
                      case when $5 = 'captured' then $3 else 0 end, $8, $9, $10, $11, $12, $13, $14, $15,
-                     $16, $17, now() + $18 * interval '1 minute', case when $5 = 'challenge' then $6 end, $19, $20)
+                     $16, $17, now() + $18 * interval '1 minute', case when $5 = 'challenge' then $6 end, $19, $20, $21)
              on conflict (provider, charge_id) do nothing
              returning ",
             entry_columns!()
@@ -154,6 +163,7 @@ impl Ledger {
         .bind(ruling.challenge.then_some(CHALLENGE_MINUTES))
         .bind(new.card_reference)
         .bind(&self.provider)
+        .bind(ruling.dispute)
         .fetch_optional(&self.pool)
         .await?;
         match written {
@@ -238,7 +248,7 @@ impl Ledger {
         .fetch_optional(&self.pool)
         .await?;
         if let Some((reference,)) = captured {
-            return Ok(CaptureReport::Captured { reference });
+            return Ok(CaptureReport::Captured { reference, fee: None });
         }
         Ok(match self.find(charge_id).await? {
             Some(entry) => entry.capture_report(money),
@@ -255,6 +265,8 @@ impl Ledger {
              on conflict (provider, charge_id) do update
                  set state = case charge.state when 'challenge' then 'closed' else 'void' end
                  where charge.state in ('challenge', 'authorized', 'captured')
+                     and not exists (select from simulator.dispute d where d.provider = $3 and d.charge_id = $1
+                                     and d.status in ('needs_response', 'under_review'))
              returning state, reference",
         )
         .bind(charge_id)
@@ -271,6 +283,7 @@ impl Ledger {
         };
         Ok(match state.as_str() {
             "void" => Reversal::Done { reference },
+            "captured" => Reversal::Unknown { detail: "the payer disputes it; void it when that is decided".to_owned() },
             _ => Reversal::NothingToReverse,
         })
     }
@@ -283,13 +296,9 @@ impl Ledger {
         reference: &str,
         money: Money,
     ) -> Result<Reversal, sqlx::Error> {
-        // A cancelled `begin` may leave its connection inside a transaction (transact-rs/sqlx#4385); a task
-        // of its own is not cancelled with the caller.
-        let pool = self.pool.clone();
-        let begun = tokio::spawn(async move { pool.begin().await }).await;
-        let mut transaction = begun.map_err(|_| sqlx::Error::WorkerCrashed)??;
+        let mut transaction = self.begin().await?;
         let Some(charge) = sqlx::query_as::<_, Refundable>(
-            "select state, amount_captured, currency, amount_refunded
+            "select state, amount_captured, currency, amount_refunded, amount_disputed
              from simulator.charge where charge_id = $1 and provider = $2 for update",
         )
         .bind(charge_id)

@@ -23,6 +23,7 @@ pub const WORDS: &[(&str, &str)] = &[
     ("highest_risk", "4000000000004954"),
     ("elevated_risk", "4000000000009235"),
     ("disputed", "4000000000000259"),
+    ("disputed_not_received", "4000000000002685"),
     ("three_d_secure_required", "4000000000003220"),
     ("three_d_secure_declined", "4000008400001629"),
     ("three_d_secure_frictionless", "4000000032200000"),

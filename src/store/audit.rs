@@ -9,7 +9,7 @@
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::escrow_history::{self, BrokenChain, WrongBooks};
-use super::{Connection, applied, connect_once, options};
+use super::{Connection, applied, audit_disputes, connect_once, options};
 use crate::error::{Error, Result};
 
 /// Something that must hold.
@@ -41,15 +41,23 @@ pub enum Check {
     CurrenciesBalance,
     /// The ledger says of each charge what the charge's row and its refunds say.
     LedgerFitsCharges,
+    /// A charge's disputes agree with its row, and with refunds never exceed what was captured.
+    DisputesWithinCaptures,
+    /// The ledger says of each dispute what its row says.
+    LedgerFitsDisputes,
+    /// What providers keep is booked once, as its charge or dispute says.
+    FeesBookedOnce,
     /// The simulator's books say of each charge what ours say.
     SimulatorAgreesOnCharges,
     /// The simulator's books say of each refund what ours say.
     SimulatorAgreesOnRefunds,
+    /// The simulator's books say of each dispute what ours say.
+    SimulatorAgreesOnDisputes,
 }
 
 impl Check {
     /// Every check, in the order in which they are made.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::OneLiveCharge,
         Self::SessionsFitCharges,
         Self::PaymentsFitCharges,
@@ -63,13 +71,20 @@ impl Check {
         Self::MovementsBalance,
         Self::CurrenciesBalance,
         Self::LedgerFitsCharges,
+        Self::DisputesWithinCaptures,
+        Self::LedgerFitsDisputes,
+        Self::FeesBookedOnce,
         Self::SimulatorAgreesOnCharges,
         Self::SimulatorAgreesOnRefunds,
+        Self::SimulatorAgreesOnDisputes,
     ];
 
     /// Whether it looks into the simulator's books.
     pub fn is_of_simulator(self) -> bool {
-        matches!(self, Self::SimulatorAgreesOnCharges | Self::SimulatorAgreesOnRefunds)
+        matches!(
+            self,
+            Self::SimulatorAgreesOnCharges | Self::SimulatorAgreesOnRefunds | Self::SimulatorAgreesOnDisputes
+        )
     }
 
     fn sql(self) -> &'static str {
@@ -87,6 +102,10 @@ impl Check {
             Self::MovementsBalance => MOVEMENTS_BALANCE,
             Self::CurrenciesBalance => CURRENCIES_BALANCE,
             Self::LedgerFitsCharges => LEDGER_FITS_CHARGES,
+            Self::DisputesWithinCaptures => audit_disputes::DISPUTES_WITHIN_CAPTURES,
+            Self::LedgerFitsDisputes => audit_disputes::LEDGER_FITS_DISPUTES,
+            Self::FeesBookedOnce => audit_disputes::FEES_BOOKED_ONCE,
+            Self::SimulatorAgreesOnDisputes => audit_disputes::SIMULATOR_AGREES_ON_DISPUTES,
             Self::SimulatorAgreesOnCharges => SIMULATOR_AGREES_ON_CHARGES,
             Self::SimulatorAgreesOnRefunds => SIMULATOR_AGREES_ON_REFUNDS,
         }
@@ -121,6 +140,8 @@ macro_rules! page_of {
         )
     };
 }
+
+pub(super) use page_of;
 
 /// Charges that hold money or may yet take it.
 macro_rules! live {
@@ -283,11 +304,11 @@ const EVENTS_WITHOUT_GAPS: &str = page_of!(
 
 const NO_MONEY_FOR_ENDED_SESSIONS: &str = page_of!(
     "select s.id, array[s.state, c.id, c.state, (case c.state when 'authorized' then c.amount
-            else c.amount_captured - c.amount_refunded end)::text, c.currency, c.provider]
+            else c.amount_captured - c.amount_refunded - c.amount_withdrawn end)::text, c.currency, c.provider]
      from checkout_session s join charge c on c.session_id = s.id
      where s.state in ('expired', 'cancelled', 'failed')
        and c.under_way is distinct from 'void'
-       and (c.amount_captured > c.amount_refunded or c.state = 'authorized')"
+       and (c.amount_captured > c.amount_refunded + c.amount_withdrawn or c.state = 'authorized')"
 );
 
 const REFUNDS_WITHIN_CAPTURES: &str = page_of!(
@@ -329,8 +350,8 @@ const LEDGER_FITS_CHARGES: &str = page_of!(
                     (('merchant', 'refunded'), ('held', 'returned'))), 0) as refunded,
                 string_agg(distinct e.currency, ', ') as currencies
          from ledger_entry e left join refund r on r.id = e.object_id
-         -- What an escrow releases is no charge's any more.
-         where e.movement <> 'released'
+         -- What an escrow releases is no charge's any more; disputes and fees have rules of their own.
+         where e.movement not in ('released', 'disputed', 'dispute_won', 'dispute_lost', 'fee')
          group by 1
      ) b on b.charge_id = c.id
      where c.id is null

@@ -246,6 +246,7 @@ pub fn facts_from_row(charge: &str, row: &PgRow) -> Result<Facts> {
         three_d_secure: result.map(|result| ThreeDSecure { flow, result, version: stored.authentication_version }),
         network: stored.network,
         reusable_reference: None,
+        fee: None,
         risk: word_to(stored.risk_level, RiskLevel::from_word).map_err(|word| broken(&word))?,
     })
 }

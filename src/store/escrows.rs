@@ -357,7 +357,10 @@ pub async fn list(
 /// When the database does not answer or a row is inconsistent.
 pub async fn lock_due(connection: &mut Connection, now: DateTime<Utc>, limit: i64) -> Result<Vec<Escrow>> {
     let rows = sqlx::query(
-        "select * from escrow where completion_deadline <= $1 order by completion_deadline limit $2
+        // Not while the buyer disputes the charge at his bank.
+        "select * from escrow e where completion_deadline <= $1
+             and not exists (select from dispute d where d.charge_id = e.charge_id and d.closed_at is null)
+         order by completion_deadline limit $2
          for update skip locked",
     )
     .bind(now)

@@ -6,9 +6,11 @@
 
 pub mod allow_lists;
 pub mod audit;
+mod audit_disputes;
 pub mod codec;
 pub mod customers;
 pub mod delivery_queue;
+pub mod disputes;
 pub mod endpoint_health;
 pub mod endpoints;
 pub mod escrow_evidence;

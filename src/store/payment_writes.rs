@@ -176,6 +176,21 @@ pub async fn save_charge(
     Ok(())
 }
 
+/// Writes back what disputes do to a charge, and nothing else of it. The caller holds the locks.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn save_disputed(connection: &mut Connection, charge: &Charge) -> Result<()> {
+    sqlx::query("update charge set disputed = $2, amount_withdrawn = $3, overdrawn = $4 where id = $1")
+        .bind(charge.id.as_str())
+        .bind(charge.disputed)
+        .bind(charge.amount_withdrawn)
+        .bind(charge.overdrawn)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// The statement of [`save_charge`].
 pub(super) fn push_save_charge(
     statement: &mut Statement,
@@ -219,6 +234,14 @@ pub(super) fn push_save_charge(
         .push_bind(charge.amount_captured)
         .push(", amount_refunded = ")
         .push_bind(charge.amount_refunded)
+        .push(", disputed = ")
+        .push_bind(charge.disputed)
+        .push(", amount_withdrawn = ")
+        .push_bind(charge.amount_withdrawn)
+        .push(", overdrawn = ")
+        .push_bind(charge.overdrawn)
+        .push(", fee = ")
+        .push_bind(charge.fee)
         .push(", under_way = ")
         .push_bind(under_way)
         .push(", capture_amount = ")

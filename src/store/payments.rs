@@ -10,7 +10,7 @@ use sqlx::{PgExecutor, PgPool, Row as _};
 
 use super::codec::{facts_from_row, metadata_from_row};
 use super::fraud::assessment_from_row;
-pub use super::payment_writes::{insert_charge, insert_payment, save_charge, save_payment};
+pub use super::payment_writes::{insert_charge, insert_payment, save_charge, save_disputed, save_payment};
 use super::{Connection, inconsistent};
 use crate::domain::card::{CardBrand, CardFunding, CardSummary};
 use crate::domain::id::{ChargeId, CustomerId, MerchantId, PaymentId, PaymentMethodId, SessionId};
@@ -35,7 +35,7 @@ macro_rules! charge_columns {
          currency, state, amount_captured, amount_refunded, under_way, capture_amount, action_url, payment_method, card_brand,
          card_last4, card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, checks, failure_code,
          decline_code, failure_message, payer_message, customer_id, keeps_card, created_at, look_ups,
-         closing, outcome"
+         closing, outcome, disputed, amount_withdrawn, overdrawn, fee"
     };
 }
 
@@ -132,6 +132,10 @@ pub(super) fn to_charge(row: &PgRow) -> Result<Charge> {
         assessment: assessment_from_row(&id, row)?,
         amount_captured: row.try_get("amount_captured")?,
         amount_refunded: row.try_get("amount_refunded")?,
+        disputed: row.try_get("disputed")?,
+        amount_withdrawn: row.try_get("amount_withdrawn")?,
+        overdrawn: row.try_get("overdrawn")?,
+        fee: row.try_get("fee")?,
         under_way,
         created_at: row.try_get("created_at")?,
         look_ups: row.try_get("look_ups")?,
@@ -221,6 +225,23 @@ pub async fn find_attempt(
     .bind(session.as_str())
     .bind(attempt_key)
     .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(to_charge).transpose()
+}
+
+/// The charge that its provider knows by this name.
+///
+/// # Errors
+/// When the database does not answer or the row is inconsistent.
+pub async fn find_by_reference(pool: &PgPool, provider: &str, reference: &str) -> Result<Option<Charge>> {
+    let row = sqlx::query(concat!(
+        "select ",
+        charge_columns!(),
+        " from charge where provider = $1 and provider_reference = $2 order by id limit 1"
+    ))
+    .bind(provider)
+    .bind(reference)
+    .fetch_optional(pool)
     .await?;
     row.as_ref().map(to_charge).transpose()
 }

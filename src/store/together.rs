@@ -50,7 +50,7 @@ pub struct Changes<'a> {
     /// A payment and a charge that have changed.
     pub changed: Option<(&'a Payment, ChangedCharge<'a>)>,
     /// What moved.
-    pub booking: Option<(Booking<'a>, Movement)>,
+    pub bookings: &'a [(Booking<'a>, Movement)],
     /// What is announced.
     pub events: &'a [NewEvent],
     /// To whom the deliveries belong at first.
@@ -89,8 +89,8 @@ pub async fn save(connection: &mut Connection, changes: &Changes<'_>) -> Result<
         payment_writes::push_save_charge(&mut statement, changed.charge, changed.look_up_at, changes.now);
         statement.push(")");
     }
-    if let Some((booking, movement)) = &changes.booking {
-        statement.push(", booked as (");
+    for (number, (booking, movement)) in changes.bookings.iter().enumerate() {
+        statement.push(format!(", booked_{number} as ("));
         ledger::push_book(&mut statement, booking, *movement);
         statement.push(")");
     }

@@ -40,7 +40,7 @@ pub struct Charge {
     pub currency: String,
     /// Who paid, where the merchant keeps customers.
     pub customer: Option<String>,
-    /// Always false.
+    /// Whether its payer ever disputed it at his bank.
     pub disputed: bool,
     /// Stripe's error code of a failed charge.
     pub failure_code: Option<String>,
@@ -64,6 +64,8 @@ pub struct Charge {
     pub receipt_email: Option<String>,
     /// Always null.
     pub receipt_url: Option<String>,
+    /// Minor units that the provider keeps of what was taken, where it says so.
+    pub provider_fee: Option<i64>,
     /// Whether all of it was given back.
     pub refunded: bool,
     /// The review that the merchant decides, if a rule asked for one.
@@ -257,7 +259,7 @@ impl Charge {
             created: charge.created_at.timestamp(),
             currency: charge.total.currency.code().to_owned(),
             customer: charge.customer_id.as_ref().map(ToString::to_string),
-            disputed: false,
+            disputed: charge.disputed,
             failure_code: failure.map(|failure| failure.code.clone()),
             failure_message: failure.map(|failure| failure.message.clone()),
             livemode: charge.livemode,
@@ -294,6 +296,7 @@ impl Charge {
             },
             receipt_email: None,
             receipt_url: None,
+            provider_fee: charge.fee,
             refunded: (charge.state == ChargeState::Reversed && charge.under_way.is_none())
                 || (charge.amount_captured > 0 && charge.amount_refunded == charge.amount_captured),
             review: charge.assessment.as_ref().and_then(|found| found.review.as_ref()).map(ReviewId::to_string),

@@ -8,6 +8,7 @@
 pub mod charge;
 pub mod checkout_session;
 pub mod customer;
+pub mod dispute;
 pub mod error;
 pub mod escrow;
 pub mod event;

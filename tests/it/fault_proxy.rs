@@ -56,7 +56,11 @@ struct Rule {
     times: usize,
 }
 
+/// Answers what the server behind knows nothing of.
+pub type OwnAnswer = Arc<dyn Fn(&Recorded) -> Option<(u16, String)> + Send + Sync>;
+
 struct State {
+    own_answer: Mutex<Option<OwnAnswer>>,
     upstream: String,
     left_out: Vec<&'static str>,
     rules: Mutex<Vec<Rule>>,
@@ -76,6 +80,7 @@ impl FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let state = Arc::new(State {
+            own_answer: Mutex::default(),
             upstream: upstream.to_owned(),
             left_out: left_out.to_vec(),
             rules: Mutex::default(),
@@ -94,6 +99,11 @@ impl FaultProxy {
     /// From now on the next so many requests of that method whose path ends so meet that fault.
     pub fn strike(&self, method: Method, path_ends: &'static str, fault: Fault, times: usize) {
         self.state.rules.lock().expect("nobody panicked").push(Rule { method, path_ends, fault, times });
+    }
+
+    /// Has these requests answered here; faults strike them all the same.
+    pub fn answer_with(&self, answer: OwnAnswer) {
+        *self.state.own_answer.lock().expect("nobody panicked") = Some(answer);
     }
 
     /// Lets one answer go that is kept back.
@@ -129,7 +139,13 @@ async fn serve(state: Arc<State>, mut socket: TcpStream) {
     let (status, body) = match fault {
         Some(Fault::CutBefore) => return,
         Some(Fault::Instead(status, body)) => (status, body.to_owned()),
-        _ => forward(&state, &request).await,
+        _ => {
+            let own = state.own_answer.lock().expect("nobody panicked").clone();
+            match own.and_then(|answer| answer(&request)) {
+                Some(answer) => answer,
+                None => forward(&state, &request).await,
+            }
+        }
     };
     let (status, body) = match fault {
         Some(Fault::CutAfter) => return,

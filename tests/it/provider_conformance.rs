@@ -16,8 +16,8 @@ use checkstand::providers::simulator::Simulator;
 use checkstand::providers::simulator_acs;
 use checkstand::providers::simulator_faults::{Fault, SimulatorBehaviour, Times};
 use checkstand::providers::{
-    Authentication, AuthenticationFlow, AuthenticationResult, Capture, CaptureReport, ChargeRef, ChargeRequest, LookUp,
-    NotRemembered, Provider, ReferenceKeeper, RefundRequest, Report, Reversal, Source,
+    Authentication, AuthenticationFlow, AuthenticationResult, Capture, CaptureReport, ChargeRef, ChargeRequest,
+    DisputeLookUp, DisputeNews, DisputeRequest, DisputeStatus, Evidence, LookUp, NotRemembered, Provider, ReferenceKeeper, RefundRequest, Report, Reversal, Source,
 };
 use checkstand::vault::VaultToken;
 use rand::distr::{Alphanumeric, SampleString};
@@ -51,6 +51,10 @@ pub trait Surroundings: Send + Sync {
 
     /// Is the payer at his bank.
     async fn answer_challenge(&self, redirect_url: &str, approve: bool);
+
+    /// Disputes a charge in its payer's place, over the suite's amount; gives the provider's name for that, where
+    /// it can be done.
+    async fn open_dispute(&self, charge: &ChargeRef) -> Option<String>;
 
     /// Whether the provider says afterwards how an authentication went.
     fn tells_of_authentication(&self) -> bool {
@@ -134,6 +138,11 @@ pub async fn suite(provider: &dyn Provider, around: &dyn Surroundings, cards: &C
         bench.a_capture_takes_once_what_was_reserved().await;
         bench.a_capture_of_too_much_or_after_a_void_is_refused().await;
         bench.racing_captures_take_one_amount().await;
+    }
+    if can.disputes {
+        bench.a_dispute_takes_its_money_back_and_gives_it_back_when_it_is_won().await;
+        bench.a_dispute_is_answered_once_and_its_end_stays().await;
+        bench.strangers_disputes_are_not_found().await;
     }
     if let (true, Some(card)) = (can.three_d_secure, cards.challenged) {
         bench.an_approved_challenge_pays(card).await;
@@ -268,6 +277,62 @@ impl Bench<'_> {
         }
         assert!(matches!(self.found(&id).await, Report::Reversed { .. }));
         assert_eq!(self.refund(&new_id("re"), &id, 1).await, Reversal::NothingToReverse);
+    }
+
+    /// A paid charge that its payer disputes, where that can be done.
+    async fn disputed(&self) -> Option<(ChargeRef, String)> {
+        let charge = self.notebook.known(&self.paid().await);
+        let dispute = self.around.open_dispute(&charge).await?;
+        Some((charge, dispute))
+    }
+
+    async fn dispute(&self, charge: &ChargeRef, dispute: &str) -> DisputeNews {
+        match self.provider.look_up_dispute(charge, dispute).await {
+            DisputeLookUp::Found(news) => news,
+            other => panic!("{dispute} should be known: {other:?}"),
+        }
+    }
+
+    fn evidence(text: &str) -> Evidence {
+        [("uncategorized_text".to_owned(), text.to_owned())].into()
+    }
+
+    async fn a_dispute_takes_its_money_back_and_gives_it_back_when_it_is_won(&self) {
+        let Some((charge, id)) = self.disputed().await else { return };
+        let news = self.dispute(&charge, &id).await;
+        assert_eq!((news.money, news.status), (money(AMOUNT), Some(DisputeStatus::NeedsResponse)));
+        assert_eq!((news.withdrawn, news.reinstated), (AMOUNT, 0));
+        assert!(checkstand::domain::dispute::REASONS.contains(&news.reason.as_str()), "{news:?}");
+        assert_eq!(self.dispute(&charge, &id).await, news, "told again");
+        let DisputeLookUp::Found(won) = self.provider.submit_evidence(&charge, &id, &Self::evidence("winning_evidence")).await
+        else {
+            panic!("the evidence was not taken");
+        };
+        assert_eq!((won.status, won.reinstated, won.submissions), (Some(DisputeStatus::Won), AMOUNT, Some(1)));
+        assert_eq!(self.dispute(&charge, &id).await, won);
+    }
+
+    async fn a_dispute_is_answered_once_and_its_end_stays(&self) {
+        let Some((charge, id)) = self.disputed().await else { return };
+        let racing = (0..RACERS).map(|_| self.provider.close_dispute(&charge, &id));
+        for answer in futures_util::future::join_all(racing).await {
+            let DisputeLookUp::Found(lost) = answer else { panic!("{answer:?}") };
+            assert_eq!((lost.status, lost.reinstated), (Some(DisputeStatus::Lost), 0));
+        }
+        let DisputeLookUp::Found(late) = self.provider.submit_evidence(&charge, &id, &Self::evidence("winning_evidence")).await
+        else {
+            panic!("an answer that comes too late is told how it stands");
+        };
+        assert_eq!((late.status, late.reinstated, late.submissions), (Some(DisputeStatus::Lost), 0, Some(0)));
+    }
+
+    async fn strangers_disputes_are_not_found(&self) {
+        let charge = self.notebook.known(&self.paid().await);
+        assert_eq!(self.provider.look_up_dispute(&charge, "dp_nobody").await, DisputeLookUp::NotFound);
+        assert_eq!(self.provider.close_dispute(&charge, "dp_nobody").await, DisputeLookUp::NotFound);
+        let Some((_, another)) = self.disputed().await else { return };
+        let crossed = self.provider.look_up_dispute(&charge, &another).await;
+        assert!(!matches!(crossed, DisputeLookUp::Found(_)), "another charge's dispute: {crossed:?}");
     }
 
     async fn a_card_that_it_remembers_pays_again(&self) {
@@ -457,6 +522,12 @@ impl Surroundings for SimulatorWithBank {
     fn lose_next_answer(&self) -> bool {
         self.behaviour.set(Fault::FailAfter, Times::Next(1));
         true
+    }
+
+    async fn open_dispute(&self, charge: &ChargeRef) -> Option<String> {
+        let key = charge.charge_id.clone();
+        let request = DisputeRequest { charge: charge.clone(), key, amount: None, reason: "fraudulent".to_owned() };
+        self.provider.open_dispute(request).await
     }
 
     async fn answer_challenge(&self, redirect_url: &str, approve: bool) {

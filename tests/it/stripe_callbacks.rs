@@ -13,7 +13,7 @@ use crate::stripe_stories::settings;
 use crate::world::{World, WorldOptions, eventually};
 
 /// Stripe's secrets are any text to us.
-const SECRET: &str = "whsec_f00dfeedf00dfeedf00dfeedf00dfeedf00dfeedf00dfeedf00dfeedf00dfeed";
+pub const SECRET: &str = "whsec_f00dfeedf00dfeedf00dfeedf00dfeedf00dfeedf00dfeedf00dfeedf00dfeed";
 const OLD_SECRET: &str = "whsec_old";
 const MANUAL: (&str, &str) = ("payment_intent_data[capture_method]", "manual");
 
@@ -21,7 +21,7 @@ async fn rig() -> (World, FaultProxy, LocalStripe) {
     rig_with(true).await
 }
 
-async fn rig_with(worker: bool) -> (World, FaultProxy, LocalStripe) {
+pub async fn rig_with(worker: bool) -> (World, FaultProxy, LocalStripe) {
     let localstripe = LocalStripe::start().await;
     let proxy = FaultProxy::start(&localstripe.base, &REFUSED).await;
     let mut settings = settings(&proxy.base);
@@ -31,7 +31,7 @@ async fn rig_with(worker: bool) -> (World, FaultProxy, LocalStripe) {
 }
 
 /// Signs messages with Stripe's own SDK.
-async fn signed(messages: &[(&str, &str, i64)]) -> Vec<String> {
+pub async fn signed(messages: &[(&str, &str, i64)]) -> Vec<String> {
     let lines: String = messages
         .iter()
         .map(|(payload, secret, timestamp)| {
@@ -43,7 +43,7 @@ async fn signed(messages: &[(&str, &str, i64)]) -> Vec<String> {
     headers.map(|header| header.as_str().expect("a header").to_owned()).collect()
 }
 
-async fn send(world: &World, path: &str, body: &str, headers: &[(&str, &str)]) -> u16 {
+pub async fn send(world: &World, path: &str, body: &str, headers: &[(&str, &str)]) -> u16 {
     let mut request = http_client().post(format!("{}{path}", world.base())).body(body.to_owned());
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::fault_proxy::{Fault, FaultProxy, answer_bank};
 use crate::localstripe::{DECLINED_NUMBER, KEY, LocalStripe, REFUSED};
 use crate::provider_conformance::{ConformanceCards, Notebook, Surroundings, money, suite};
+use crate::stripe_disputes::Disputes;
 use crate::world::entered_card;
 
 const PAYS: &str = "4242424242424242";
@@ -27,6 +28,7 @@ const ASKED: &str = "4000002500003155";
 pub struct Rig {
     pub localstripe: LocalStripe,
     pub proxy: FaultProxy,
+    pub disputes: Disputes,
     pub provider: Stripe,
     vault: Arc<Vault>,
     notebook: Notebook,
@@ -40,6 +42,7 @@ impl Rig {
     pub async fn with_timeout(request_timeout: Duration) -> Self {
         let localstripe = LocalStripe::start().await;
         let proxy = FaultProxy::start(&localstripe.base, &REFUSED).await;
+        let disputes = Disputes::behind(&proxy);
         let vault = Arc::new(Vault::new(Zeroizing::new([7; 32])));
         let settings = StripeSettings {
             live_key: None,
@@ -48,9 +51,11 @@ impl Rig {
             callback_secrets: Vec::new(),
             omitted: Vec::new(),
             request_timeout,
+            // localstripe lets everybody read them.
+            read_fees: true,
         };
         let provider = Stripe::new(settings, Arc::clone(&vault), || 0).expect("a connector");
-        Self { localstripe, proxy, provider, vault, notebook: Notebook::default() }
+        Self { localstripe, proxy, disputes, provider, vault, notebook: Notebook::default() }
     }
 
     pub fn request(&self, charge_id: &str, number: &str) -> ChargeRequest {
@@ -98,6 +103,11 @@ impl Surroundings for Rig {
 
     fn tells_of_authentication(&self) -> bool {
         false
+    }
+
+    async fn open_dispute(&self, charge: &ChargeRef) -> Option<String> {
+        let intent = charge.reference.as_deref().expect("it was charged");
+        Some(self.disputes.open(intent, charge.money.minor))
     }
 }
 
@@ -329,6 +339,7 @@ async fn a_bank_that_can_only_be_asked_by_script_declines_and_leaves_nothing_ope
         callback_secrets: Vec::new(),
         omitted: REFUSED.map(str::to_owned).to_vec(),
         request_timeout: REQUEST_TIMEOUT,
+        read_fees: false,
     };
     let provider = Stripe::new(settings, Arc::clone(&vault), || 0).expect("a connector");
     let notebook = Notebook::default();

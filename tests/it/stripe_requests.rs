@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use checkstand::providers::{Authentication, Capture, ChargeRequest, Provider as _, Report};
+use checkstand::domain::dispute::EVIDENCE_FIELDS;
+use checkstand::providers::{Authentication, Capture, ChargeRequest, Evidence, Provider as _, Report};
 use reqwest::Method;
 use serde_json::json;
 
@@ -72,6 +73,15 @@ async fn each_request_is_valid_against_stripes_own_document() {
     rig.answer_challenge(&redirect_url, true).await;
     let _ = rig.look_up("ch_asked").await;
 
+    let _ = rig.charge("ch_disputed", "4242424242424242").await;
+    let disputed = rig.known("ch_disputed");
+    let evidence: Evidence =
+        EVIDENCE_FIELDS.iter().map(|(field, _)| ((*field).to_owned(), "1 Bean Street".to_owned())).collect();
+    let dispute = rig.open_dispute(&disputed).await.expect("a dispute");
+    let _ = rig.provider.submit_evidence(&disputed, &dispute, &evidence).await;
+    let dispute = rig.open_dispute(&disputed).await.expect("another");
+    let _ = rig.provider.close_dispute(&disputed, &dispute).await;
+
     let sent = rig.proxy.recorded();
     let mut operations = BTreeSet::new();
     for (request, (operation, complaints)) in sent.iter().zip(judged(&sent).await) {
@@ -87,8 +97,11 @@ async fn each_request_is_valid_against_stripes_own_document() {
         }
     }
     let expected = [
+        "GET /v1/disputes/{dispute}",
         "GET /v1/payment_intents/{intent}",
         "GET /v1/refunds",
+        "POST /v1/disputes/{dispute}",
+        "POST /v1/disputes/{dispute}/close",
         "POST /v1/payment_intents",
         "POST /v1/payment_intents/{intent}/cancel",
         "POST /v1/payment_intents/{intent}/capture",

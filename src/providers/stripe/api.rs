@@ -110,6 +110,8 @@ pub(super) struct Api {
     headers: HeaderMap,
     omitted: Vec<String>,
     request_timeout: Duration,
+    /// What is read with an intent.
+    pub(super) expanded: &'static str,
 }
 
 impl Api {
@@ -130,7 +132,12 @@ impl Api {
             (USER_AGENT, HeaderValue::from_static(SENDER)),
             (HeaderName::from_static("stripe-version"), HeaderValue::from_static(API_VERSION)),
         ]);
-        Some(Self { http, base: base.to_owned(), headers, omitted, request_timeout })
+        Some(Self { http, base: base.to_owned(), headers, omitted, request_timeout, expanded: "latest_charge" })
+    }
+
+    /// With what Stripe keeps of each charge. A key that may not read it is refused everything that asks for it.
+    pub(super) fn with_fees(self) -> Self {
+        Self { expanded: "latest_charge.balance_transaction", ..self }
     }
 
     /// An empty form for this server.

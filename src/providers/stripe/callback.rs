@@ -1,14 +1,14 @@
 //! Messages that Stripe sends of its own accord: who signed them, and which charge they name.
 //!
 //! Rule: the signature is judged before a byte of the body is read, against every secret, in constant
-//! time. Of the body only our charge id is taken; status, amount and the kind of event are not even
-//! looked at, because the charge is read back from Stripe.
+//! time. Of the body only our charge id, or the names of a dispute and its payment, are taken; status, amount
+//! and the kind of event are not even looked at, because the charge or dispute is read back from Stripe.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::intent::CHARGE_KEY;
+use super::intent::{CHARGE_KEY, is_id};
 use crate::domain::signature::{TOLERANCE_SECONDS, verify_stripe_keys};
 use crate::providers::{Callback, CallbackError};
 
@@ -29,6 +29,12 @@ struct Data {
 
 #[derive(Default, Deserialize)]
 struct Object {
+    #[serde(default)]
+    object: Value,
+    #[serde(default)]
+    id: Value,
+    #[serde(default)]
+    payment_intent: Value,
     #[serde(default)]
     metadata: Option<Value>,
 }
@@ -53,10 +59,22 @@ pub(super) fn read(
     let keys: Vec<&[u8]> = secrets.iter().map(|secret| secret.expose_secret().as_bytes()).collect();
     verify_stripe_keys(&keys, signature, body, now, TOLERANCE_SECONDS).map_err(|_| CallbackError::NotAuthentic)?;
     let event: Event = serde_json::from_slice(body).map_err(|_| CallbackError::Malformed)?;
-    let metadata = event.data.object.metadata.unwrap_or_default();
+    let Object { object, id, payment_intent, metadata } = event.data.object;
+    // A dispute carries nothing of ours, only what Stripe calls our payment and itself.
+    if object == "dispute" {
+        let name = |prefix: &[&str], value: &Value| {
+            let text = value.as_str().filter(|text| prefix.iter().any(|prefix| is_id(prefix, text)));
+            text.map(str::to_owned)
+        };
+        return match (name(&["pi_"], &payment_intent), name(&["dp_", "du_"], &id)) {
+            (Some(charge_reference), Some(reference)) => Ok(Callback::Dispute { charge_reference, reference }),
+            _ => Err(CallbackError::Unrelated),
+        };
+    }
+    let metadata = metadata.unwrap_or_default();
     match metadata.get(CHARGE_KEY).and_then(Value::as_str) {
         Some(charge_id) if !charge_id.is_empty() && charge_id.len() <= CHARGE_ID_CHARS_MAX => {
-            Ok(Callback { charge_id: charge_id.to_owned() })
+            Ok(Callback::Charge { charge_id: charge_id.to_owned() })
         }
         _ => Err(CallbackError::Unrelated),
     }

@@ -71,7 +71,7 @@ pub(super) async fn prepare(api: &Api, card: Arc<EnteredCard>, request: &ChargeR
 /// The last step, in which money can move. Sent once.
 pub(super) async fn confirm(api: &Api, charge: &ChargeRef, intent_id: &str, return_url: &str) -> Report {
     let path = format!("/v1/payment_intents/{intent_id}/confirm");
-    let form = api.form().with("return_url", return_url).with("expand[]", "latest_charge");
+    let form = api.form().with("return_url", return_url).with("expand[]", api.expanded);
     let refusal = match api.post(&path, form, &format!("{}-confirm", charge.charge_id)).await {
         Answer::Done(object) => match Intent::read(object, charge) {
             Ok(intent) => return settle(api, charge, &intent, None).await,

@@ -70,6 +70,9 @@ pub(super) struct LatestCharge {
     pub(super) captured: bool,
     payment_method_details: Option<PaymentMethodDetails>,
     outcome: Option<Outcome>,
+    currency: String,
+    /// An id only, unless expanded.
+    balance_transaction: Value,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -224,6 +227,13 @@ impl NextAction {
 }
 
 impl LatestCharge {
+    /// What Stripe keeps of it. An account that is paid out in another currency says it in that one, which is no
+    /// fee of this charge.
+    pub(super) fn fee(&self) -> Option<i64> {
+        let is_told = self.balance_transaction.get("currency")?.as_str() == Some(self.currency.as_str());
+        is_told.then(|| self.balance_transaction.get("fee")?.as_i64()).flatten().filter(|fee| *fee >= 0)
+    }
+
     fn facts(&self) -> Facts {
         let card = self.payment_method_details.as_ref().and_then(|details| details.card.as_ref());
         let checks = card.and_then(|card| card.checks.as_ref());
@@ -250,6 +260,7 @@ impl LatestCharge {
                 .and_then(|outcome| outcome.risk_level.as_deref())
                 .and_then(RiskLevel::from_word),
             reusable_reference: None,
+            fee: self.fee(),
         }
     }
 }

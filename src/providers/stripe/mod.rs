@@ -9,6 +9,7 @@ mod api;
 mod callback;
 mod charging;
 mod declines;
+mod disputes;
 mod form;
 mod intent;
 mod refunds;
@@ -25,8 +26,8 @@ use self::intent::{Intent, Standing, is_id};
 use self::refunds::Amount;
 use self::turns::Turns;
 use super::{
-    Callback, CallbackError, Capabilities, CaptureReport, ChargeRef, ChargeRequest, Currencies, LookUp, NotRemembered,
-    Provider, ReferenceKeeper, RefundRequest, Report, Reversal, Source,
+    Callback, CallbackError, Capabilities, CaptureReport, ChargeRef, ChargeRequest, Currencies, DisputeLookUp, Evidence,
+    LookUp, NotRemembered, Provider, ReferenceKeeper, RefundRequest, Report, Reversal, Source,
 };
 use crate::domain::money::Money;
 use crate::vault::Vault;
@@ -58,6 +59,8 @@ pub struct StripeSettings {
     pub omitted: Vec<String>,
     /// For one request, answer included.
     pub request_timeout: Duration,
+    /// Whether the keys may read balance transactions, which say what Stripe keeps of a charge.
+    pub read_fees: bool,
 }
 
 /// Why there is no connector. Never carries a secret.
@@ -105,7 +108,7 @@ impl Stripe {
             Some(key) => {
                 let omitted = settings.omitted.clone();
                 Api::new(http.clone(), &settings.api_base, &key, omitted, settings.request_timeout)
-                    .map(Some)
+                    .map(|api| Some(if settings.read_fees { api.with_fees() } else { api }))
                     .ok_or(StripeError::Key)
             }
         };
@@ -149,6 +152,7 @@ impl Provider for Stripe {
             partial_refund: true,
             manual_capture: true,
             three_d_secure: true,
+            disputes: true,
             callbacks: !self.callback_secrets.is_empty(),
             currencies: Currencies::All,
             idempotency_hours_max: Some(24),
@@ -239,7 +243,10 @@ impl Provider for Stripe {
                 (_, Err(detail)) => return CaptureReport::Unknown { detail: suspicious(charge, detail) },
                 ("succeeded", _) => {
                     return match refunds::taken_minor(api, &intent).await {
-                        Ok(taken) if taken == money.minor => CaptureReport::Captured { reference: intent.id },
+                        Ok(taken) if taken == money.minor => {
+                            let fee = intent.latest_charge().and_then(|charge| charge.fee());
+                            CaptureReport::Captured { reference: intent.id, fee }
+                        }
                         Ok(_) => CaptureReport::Refused { detail: "another amount was captured".to_owned() },
                         Err(detail) => CaptureReport::Unknown { detail },
                     };
@@ -263,7 +270,7 @@ impl Provider for Stripe {
             }
             is_asked = true;
             let path = format!("/v1/payment_intents/{reference}/capture");
-            let form = api.form().with("amount_to_capture", &money.minor.to_string()).with("expand[]", "latest_charge");
+            let form = api.form().with("amount_to_capture", &money.minor.to_string()).with("expand[]", api.expanded);
             // The answer is not looked at where there is one: reading the intent again says the same, and more.
             match api.post(&path, form, &fresh_key(charge, "capture")).await {
                 Answer::Lost(detail) => return CaptureReport::Unknown { detail },
@@ -337,19 +344,49 @@ impl Provider for Stripe {
         }
     }
 
+    async fn look_up_dispute(&self, charge: &ChargeRef, dispute: &str) -> DisputeLookUp {
+        match self.known(charge) {
+            Ok(None) => DisputeLookUp::NotFound,
+            Ok(Some((api, intent))) => disputes::look_up(api, charge, intent, dispute).await,
+            Err(detail) => DisputeLookUp::Unknown { detail },
+        }
+    }
+
+    async fn submit_evidence(&self, charge: &ChargeRef, dispute: &str, evidence: &Evidence) -> DisputeLookUp {
+        match self.known(charge) {
+            Ok(None) => DisputeLookUp::NotFound,
+            Ok(Some((api, intent))) => {
+                let _turn = self.turns.take(format!("dispute {dispute}")).await;
+                disputes::submit(api, charge, intent, dispute, evidence).await
+            }
+            Err(detail) => DisputeLookUp::Unknown { detail },
+        }
+    }
+
+    async fn close_dispute(&self, charge: &ChargeRef, dispute: &str) -> DisputeLookUp {
+        match self.known(charge) {
+            Ok(None) => DisputeLookUp::NotFound,
+            Ok(Some((api, intent))) => {
+                let _turn = self.turns.take(format!("dispute {dispute}")).await;
+                disputes::close(api, charge, intent, dispute).await
+            }
+            Err(detail) => DisputeLookUp::Unknown { detail },
+        }
+    }
+
     fn read_callback(&self, headers: &[(String, String)], body: &[u8]) -> Result<Callback, CallbackError> {
         callback::read(&self.callback_secrets, headers, body, (self.unix_seconds)())
     }
 }
 
 async fn read(api: &Api, charge: &ChargeRef, intent_id: &str) -> Read {
-    understood(charge, api.get(&format!("/v1/payment_intents/{intent_id}?expand[]=latest_charge")).await)
+    understood(charge, api.get(&format!("/v1/payment_intents/{intent_id}?expand[]={}", api.expanded)).await)
 }
 
 /// Cancels an intent and gives it as it is then. One that refuses to be cancelled is read again.
 async fn cancel(api: &Api, charge: &ChargeRef, intent_id: &str) -> Read {
     let path = format!("/v1/payment_intents/{intent_id}/cancel");
-    let form = api.form().with("expand[]", "latest_charge");
+    let form = api.form().with("expand[]", api.expanded);
     match api.post(&path, form, &fresh_key(charge, "cancel")).await {
         Answer::Refused(refusal) => {
             tracing::warn!(charge = charge.charge_id, detail = %refusal, "Stripe refused to cancel a payment");

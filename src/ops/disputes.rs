@@ -350,7 +350,8 @@ pub async fn open_for_test(app: &App, write: &Write, of: &RefundOf, opening: Ope
         provider.dispute_heard(&reference).await;
     }
     let taken = store::disputes::find_by_reference(app.store.pool(), &charge.provider, &reference).await?;
-    let dispute = taken.ok_or_else(|| Error::Unavailable(format!("the dispute of charge {} is on its way", charge.id)))?;
+    let dispute =
+        taken.ok_or_else(|| Error::Unavailable(format!("the dispute of charge {} is on its way", charge.id)))?;
     let answer = Answer::new(&render(app, &dispute));
     write.once(app, async |_, _| Ok((answer.clone(), Vec::new()))).await
 }

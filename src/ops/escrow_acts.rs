@@ -117,7 +117,9 @@ async fn disputed(connection: &mut Connection, step: &Step) -> Result<Option<Ref
     }
     let Some(amount) = step.refund else { return Ok(None) };
     let charge = store::payments::lock_charge(connection, &payment.charge_id).await?;
-    Ok(charge.and_then(|charge| charge.refund(Some(amount), 0).err()).filter(|refusal| matches!(refusal, Refusal::ChargeDisputed { .. })))
+    Ok(charge
+        .and_then(|charge| charge.refund(Some(amount), 0).err())
+        .filter(|refusal| matches!(refusal, Refusal::ChargeDisputed { .. })))
 }
 
 /// Saves a step: books what is released, writes down what goes back, adds to the history, announces. The caller

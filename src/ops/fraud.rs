@@ -194,7 +194,9 @@ async fn take_if_held(app: &App, known: &Charge, report: Report) -> Result<Repor
     let provider = provider_of(app, known)?;
     let captured = tokio::time::timeout(CHARGE_TIMEOUT, provider.capture(&charge_ref(known), known.total)).await;
     Ok(match captured {
-        Ok(CaptureReport::Captured { fee, .. }) => Report::Succeeded { reference, facts: providers::Facts { fee, ..facts } },
+        Ok(CaptureReport::Captured { fee, .. }) => {
+            Report::Succeeded { reference, facts: providers::Facts { fee, ..facts } }
+        }
         Ok(CaptureReport::Refused { detail }) => {
             tracing::warn!(charge = %known.id, provider = known.provider, detail, "the provider refused to take what it had just reserved");
             match void(provider.as_ref(), known).await {

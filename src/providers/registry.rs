@@ -160,6 +160,7 @@ mod tests {
                 partial_refund: false,
                 manual_capture: false,
                 three_d_secure: false,
+                disputes: false,
                 callbacks: false,
                 currencies: Currencies::Only(&["eur"]),
                 idempotency_hours_max: Some(24),

@@ -194,7 +194,12 @@ pub(super) fn rule(number: &CardNumber, wanted: Authentication, can_challenge: b
     let network = Some(number.brand().code().to_owned());
     let Some(card) = TEST_CARDS.iter().find(|card| card.number == number.expose()) else {
         let facts = Facts { network, ..Facts::default() };
-        return Ruling { challenge: false, verdict: Verdict::Declined(DeclineReason::TestModeLiveCard), facts, dispute: None };
+        return Ruling {
+            challenge: false,
+            verdict: Verdict::Declined(DeclineReason::TestModeLiveCard),
+            facts,
+            dispute: None,
+        };
     };
     let mut ruling = Ruling {
         challenge: false,

@@ -90,13 +90,12 @@ impl Ledger {
         .fetch_optional(&mut *transaction)
         .await?;
         let Some((left, Some(currency))) = left else { return Ok(false) };
-        let earlier: Option<String> = sqlx::query_scalar(
-            "select charge_id from simulator.dispute where provider = $1 and reference = $2",
-        )
-        .bind(&self.provider)
-        .bind(reference)
-        .fetch_optional(&mut *transaction)
-        .await?;
+        let earlier: Option<String> =
+            sqlx::query_scalar("select charge_id from simulator.dispute where provider = $1 and reference = $2")
+                .bind(&self.provider)
+                .bind(reference)
+                .fetch_optional(&mut *transaction)
+                .await?;
         if let Some(earlier) = earlier {
             return Ok(earlier == charge_id);
         }

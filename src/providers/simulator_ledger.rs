@@ -283,7 +283,9 @@ impl Ledger {
         };
         Ok(match state.as_str() {
             "void" => Reversal::Done { reference },
-            "captured" => Reversal::Unknown { detail: "the payer disputes it; void it when that is decided".to_owned() },
+            "captured" => {
+                Reversal::Unknown { detail: "the payer disputes it; void it when that is decided".to_owned() }
+            }
             _ => Reversal::NothingToReverse,
         })
     }

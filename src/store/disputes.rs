@@ -124,15 +124,12 @@ pub async fn lock_by_reference(
 /// # Errors
 /// When the database does not answer or the row is inconsistent.
 pub async fn find_by_reference(pool: &PgPool, provider: &str, reference: &str) -> Result<Option<Dispute>> {
-    let row = sqlx::query(concat!(
-        "select ",
-        columns!(),
-        " from dispute where provider = $1 and provider_reference = $2"
-    ))
-    .bind(provider)
-    .bind(reference)
-    .fetch_optional(pool)
-    .await?;
+    let row =
+        sqlx::query(concat!("select ", columns!(), " from dispute where provider = $1 and provider_reference = $2"))
+            .bind(provider)
+            .bind(reference)
+            .fetch_optional(pool)
+            .await?;
     row.as_ref().map(to_dispute).transpose()
 }
 

@@ -3,7 +3,7 @@
 
 use std::process::Output;
 
-use checkstand::providers::simulator_faults::{Fault, Times};
+use checkstand::providers::simulator_faults::{Fault, SimulatorFees, Times};
 use chrono::Duration;
 use serde_json::Value;
 use tokio::process::Command;
@@ -53,6 +53,18 @@ async fn busy() -> World {
             _ => Value::Null,
         };
     }
+    simulator.set_fees(SimulatorFees { basis_points: 290, fixed: 30, dispute: 1_500 });
+    for end in ["winning_evidence", "losing_evidence", "open"] {
+        let disputed = merchant.session().await;
+        world.payer().pay(&disputed, GOOD_CARD).await;
+        let payment = intent(&merchant, &disputed).await;
+        let dispute = merchant.post("/v1/test_helpers/disputes", &[("payment_intent", payment.as_str())]).await.ok();
+        let path = format!("/v1/disputes/{}", dispute["id"].as_str().expect("an id"));
+        if end != "open" {
+            merchant.post(&path, &[("evidence[uncategorized_text]", end)]).await.ok();
+        }
+    }
+    simulator.set_fees(SimulatorFees::default());
     // Two outcomes that are not known: of a charge that was made, and of a refund that was not.
     simulator.set(Fault::RefuseLookUp, Times::Always);
     let refunding = merchant.session().await;
@@ -174,6 +186,54 @@ const BREAKS: &[(&str, &str, &str)] = &[
         "update ledger_entry set object_id = 'ch_nobody' where movement = 'authorized' and object_id =
              (select id from charge where state = 'authorized')",
         "the ledger has entries of ch_nobody, but there is no such charge",
+    ),
+    (
+        "disputes_within_captures",
+        "update charge set amount_refunded = 1 where amount_withdrawn > 0",
+        "charge {} captured 2598 eur and refunded 1; by its row disputes hold 2598 of it, by its disputes 2598.",
+    ),
+    (
+        "disputes_within_captures",
+        "update charge set amount_withdrawn = 0, disputed = false where id =
+             (select charge_id from dispute where status = 'lost')",
+        "charge {} captured 2598 eur and refunded 0; by its row disputes hold 0 of it, by its disputes 2598.",
+    ),
+    (
+        "ledger_fits_disputes",
+        "delete from ledger_entry where movement = 'dispute_won'",
+        "dispute {} is won: by its row 2598 withdrawn, 2598 reinstated; by the ledger (eur) 2598 withdrawn, 0 reinstated, 0 lost",
+    ),
+    (
+        "ledger_fits_disputes",
+        "update dispute set status = 'needs_response', closed_at = null where status = 'lost'",
+        "dispute {} is needs_response: by its row 2598 withdrawn, 0 reinstated; by the ledger (eur) 2598 withdrawn, 0 reinstated, 2598 lost",
+    ),
+    (
+        "ledger_fits_disputes",
+        "update ledger_entry set object_id = 'dp_nobody' where movement = 'disputed' and object_id =
+             (select id from dispute where status = 'won')",
+        "the ledger has movements of a dispute dp_nobody, but there is no such dispute",
+    ),
+    (
+        "fees_booked_once",
+        "delete from ledger_entry where movement = 'fee' and object_id = (select id from dispute where status = 'won')",
+        "the provider keeps 1500 eur of {} by its row, and 0 by the ledger (none)",
+    ),
+    (
+        "fees_booked_once",
+        "update charge set fee = null where id = (select charge_id from dispute where status = 'won')",
+        "the provider keeps none eur of {} by its row, and 106 by the ledger (eur)",
+    ),
+    (
+        "simulator_agrees_on_disputes",
+        "update simulator.dispute set status = 'won' where status = 'lost'",
+        "dispute {} of charge ch_",
+    ),
+    (
+        "simulator_agrees_on_disputes",
+        "insert into simulator.dispute (provider, reference, charge_id, amount, currency, reason, status, heard)
+         select provider, 'simdp_stray', charge_id, 1, currency, reason, status, true from simulator.dispute where status = 'won'",
+        "dispute simdp_stray of charge ch_",
     ),
     (
         "simulator_agrees_on_charges",

@@ -87,8 +87,14 @@ async fn evidence_wins_or_loses_and_the_money_follows_it() {
         let opened = dispute(&merchant, &payment, &[]).await;
         let staged = [("evidence[customer_name]", "Ada"), ("submit", "false"), ("metadata[case]", "7")];
         let staged = merchant.post(&path(&opened), &staged).await.ok();
-        assert_eq!((&staged["status"], &staged["evidence"]["customer_name"]), (&"needs_response".into(), &"Ada".into()));
-        assert_eq!((&staged["metadata"]["case"], &staged["evidence_details"]["submission_count"]), (&"7".into(), &0.into()));
+        assert_eq!(
+            (&staged["status"], &staged["evidence"]["customer_name"]),
+            (&"needs_response".into(), &"Ada".into())
+        );
+        assert_eq!(
+            (&staged["metadata"]["case"], &staged["evidence_details"]["submission_count"]),
+            (&"7".into(), &0.into())
+        );
         let fields = [evidence];
         let answered = merchant.post_with_key(&path(&opened), &fields, status).await;
         let again = merchant.post_with_key(&path(&opened), &fields, status).await;

@@ -63,6 +63,10 @@ pub enum Step {
     Void,
     /// The merchant gives money back.
     Refund(Option<i64>),
+    /// The payer goes to his bank.
+    Dispute(Option<i64>),
+    /// The bank decides about that.
+    Decide { for_merchant: bool },
     /// Some seconds pass and the sweeps run.
     Pass(i64),
     /// The next call that it concerns goes wrong.
@@ -91,6 +95,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => amount().prop_map(Step::Capture),
         1 => Just(Step::Void),
         4 => amount().prop_map(Step::Refund),
+        2 => amount().prop_map(Step::Dispute),
+        2 => any::<bool>().prop_map(|for_merchant| Step::Decide { for_merchant }),
         3 => prop_oneof![4 => Just(70), 1 => Just(31 * 60)].prop_map(Step::Pass),
         4 => fault.prop_map(Step::Strike),
     ]
@@ -119,6 +125,7 @@ impl Driver<'_> {
             "session": session["state"], "paid": session["payment_status"], "payment": payment["status"],
             "received": payment["amount_received"], "capturable": payment["amount_capturable"],
             "captured": charge["amount_captured"], "refunded": charge["amount_refunded"],
+            "disputed": charge["disputed"],
         })
     }
 
@@ -163,12 +170,21 @@ impl Driver<'_> {
                 self.world.replicas[0].simulator.set(fault, Times::Next(1));
                 return None;
             }
+            Step::Decide { for_merchant } => {
+                let newest = self.merchant.get("/v1/disputes?limit=1").await.ok();
+                let path = format!("/v1/disputes/{}", newest["data"][0]["id"].as_str().expect("a dispute"));
+                let text = if for_merchant { "winning_evidence" } else { "losing_evidence" };
+                return Some(
+                    self.merchant.post(&path, &[("evidence[uncategorized_text]", text)]).await.status.as_u16(),
+                );
+            }
             Step::Expire => (format!("/v1/checkout/sessions/{}/expire", self.id()), Vec::new()),
             Step::Capture(amount) => ("capture".to_owned(), amount_of("amount_to_capture", amount)),
             Step::Void => ("cancel".to_owned(), Vec::new()),
             Step::Refund(amount) => ("/v1/refunds".to_owned(), amount_of("amount", amount)),
+            Step::Dispute(amount) => ("/v1/test_helpers/disputes".to_owned(), amount_of("amount", amount)),
         };
-        let path = if path.starts_with('/') && !path.ends_with("/refunds") {
+        let path = if path.starts_with('/') && path.ends_with("/expire") {
             path
         } else {
             let payment = self.payment().await?;
@@ -214,6 +230,15 @@ async fn lives_through(
     for (number, step) in steps.iter().enumerate() {
         // Two refunds in doubt would meet one fault in either order.
         if matches!(step, Step::Refund(_)) && model.has_pending_refund() {
+            continue;
+        }
+        // One dispute at a time, of money that was certainly taken.
+        let fits = match step {
+            Step::Dispute(_) => model.can_be_disputed(),
+            Step::Decide { .. } => model.is_disputed(),
+            _ => true,
+        };
+        if !fits {
             continue;
         }
         let (status, expected) = (driver.take(*step).await, model.take(*step));

@@ -46,6 +46,10 @@ struct Charge {
     refunded: i64,
     /// A refund that is not known to have arrived, and whether it has.
     refunding: Option<(i64, bool)>,
+    /// Whether it was ever disputed, what disputes hold of it, and what of that is not decided.
+    disputed: bool,
+    withdrawn: i64,
+    open: Option<i64>,
 }
 
 /// One session.
@@ -73,6 +77,14 @@ impl Model {
         self.charge.is_some_and(|charge| charge.refunding.is_some())
     }
 
+    pub fn can_be_disputed(&self) -> bool {
+        self.charge.is_some_and(|charge| charge.ours == "succeeded" && charge.open.is_none())
+    }
+
+    pub fn is_disputed(&self) -> bool {
+        self.charge.is_some_and(|charge| charge.open.is_some())
+    }
+
     /// What the API should say.
     pub fn told(&self) -> Value {
         let charge = self.charge.as_ref();
@@ -86,6 +98,7 @@ impl Model {
             "capturable": of_payment(json!(if self.payment == Some("requires_capture") { TOTAL } else { 0 })),
             "captured": charge.map(|charge| charge.captured),
             "refunded": charge.map(|charge| charge.refunded),
+            "disputed": charge.map(|charge| charge.disputed),
         })
     }
 
@@ -111,6 +124,14 @@ impl Model {
             Step::Capture(amount) => return self.payment.map(|_| self.capture(amount)),
             Step::Void => return self.payment.map(|_| self.void()),
             Step::Refund(amount) => return self.payment.map(|_| self.refund(amount)),
+            Step::Dispute(amount) => return Some(self.dispute(amount)),
+            Step::Decide { for_merchant } => {
+                if let Some(charge) = &mut self.charge {
+                    let decided = charge.open.take().unwrap_or(0);
+                    charge.withdrawn -= if for_merchant { decided } else { 0 };
+                }
+                return Some(200);
+            }
             Step::Pass(seconds) => self.pass(seconds),
         }
         None
@@ -139,6 +160,9 @@ impl Model {
             captured: 0,
             refunded: 0,
             refunding: None,
+            disputed: false,
+            withdrawn: 0,
+            open: None,
         };
         self.charge = Some(charge);
         if self.strikes(Fault::FailBefore) {
@@ -305,7 +329,7 @@ impl Model {
 
     fn refund(&mut self, amount: Option<i64>) -> u16 {
         let Some(charge) = &mut self.charge else { return 400 };
-        let left = charge.captured - charge.refunded;
+        let left = charge.captured - charge.refunded - charge.withdrawn;
         let amount = amount.unwrap_or(left);
         if charge.ours != "succeeded" || !(1..=left).contains(&amount) {
             return 400;
@@ -316,17 +340,33 @@ impl Model {
     }
 
     fn go_on_refunding(&mut self) {
-        let Some((amount, _)) = self.charge.and_then(|charge| charge.refunding) else { return };
+        let Some((amount, has_arrived)) = self.charge.and_then(|charge| charge.refunding) else { return };
         if self.strikes(Fault::RefuseReversal) {
             return;
         }
         let is_heard = !self.strikes(Fault::FailReversalAfter);
         let Some(charge) = &mut self.charge else { return };
-        charge.refunding = Some((amount, true));
+        // A dispute that came in between may have left too little, at the provider above all.
+        let fits = has_arrived || amount <= charge.captured - charge.refunded - charge.withdrawn;
+        charge.refunding = Some((amount, fits));
         if is_heard {
-            charge.refunded += amount;
+            charge.refunded += if fits { amount } else { 0 };
             charge.refunding = None;
         }
+    }
+
+    fn dispute(&mut self, amount: Option<i64>) -> u16 {
+        let Some(charge) = &mut self.charge else { return 400 };
+        let arrived = charge.refunding.filter(|(_, has_arrived)| *has_arrived).map_or(0, |(amount, _)| amount);
+        let left = charge.captured - charge.refunded - arrived - charge.withdrawn;
+        let amount = amount.unwrap_or(left);
+        if !(1..=left).contains(&amount) {
+            return 400;
+        }
+        charge.disputed = true;
+        charge.withdrawn += amount;
+        charge.open = Some(amount);
+        200
     }
 
     fn pass(&mut self, seconds: i64) {

@@ -17,7 +17,8 @@ use checkstand::providers::simulator_acs;
 use checkstand::providers::simulator_faults::{Fault, SimulatorBehaviour, Times};
 use checkstand::providers::{
     Authentication, AuthenticationFlow, AuthenticationResult, Capture, CaptureReport, ChargeRef, ChargeRequest,
-    DisputeLookUp, DisputeNews, DisputeRequest, DisputeStatus, Evidence, LookUp, NotRemembered, Provider, ReferenceKeeper, RefundRequest, Report, Reversal, Source,
+    DisputeLookUp, DisputeNews, DisputeRequest, DisputeStatus, Evidence, LookUp, NotRemembered, Provider,
+    ReferenceKeeper, RefundRequest, Report, Reversal, Source,
 };
 use checkstand::vault::VaultToken;
 use rand::distr::{Alphanumeric, SampleString};
@@ -304,7 +305,8 @@ impl Bench<'_> {
         assert_eq!((news.withdrawn, news.reinstated), (AMOUNT, 0));
         assert!(checkstand::domain::dispute::REASONS.contains(&news.reason.as_str()), "{news:?}");
         assert_eq!(self.dispute(&charge, &id).await, news, "told again");
-        let DisputeLookUp::Found(won) = self.provider.submit_evidence(&charge, &id, &Self::evidence("winning_evidence")).await
+        let DisputeLookUp::Found(won) =
+            self.provider.submit_evidence(&charge, &id, &Self::evidence("winning_evidence")).await
         else {
             panic!("the evidence was not taken");
         };
@@ -319,7 +321,8 @@ impl Bench<'_> {
             let DisputeLookUp::Found(lost) = answer else { panic!("{answer:?}") };
             assert_eq!((lost.status, lost.reinstated), (Some(DisputeStatus::Lost), 0));
         }
-        let DisputeLookUp::Found(late) = self.provider.submit_evidence(&charge, &id, &Self::evidence("winning_evidence")).await
+        let DisputeLookUp::Found(late) =
+            self.provider.submit_evidence(&charge, &id, &Self::evidence("winning_evidence")).await
         else {
             panic!("an answer that comes too late is told how it stands");
         };

@@ -156,9 +156,9 @@ pub(super) async fn submit(
         Ok(path) => path,
         Err(answer) => return answer,
     };
-    let form = evidence.iter().fold(api.form().with("submit", "true"), |form, (field, text)| {
-        form.with(&format!("evidence[{field}]"), text)
-    });
+    let form = evidence
+        .iter()
+        .fold(api.form().with("submit", "true"), |form, (field, text)| form.with(&format!("evidence[{field}]"), text));
     understood(charge, intent_id, api.post(&path, form, &fresh_key(charge, "evidence")).await)
 }
 

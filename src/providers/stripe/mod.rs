@@ -26,8 +26,8 @@ use self::intent::{Intent, Standing, is_id};
 use self::refunds::Amount;
 use self::turns::Turns;
 use super::{
-    Callback, CallbackError, Capabilities, CaptureReport, ChargeRef, ChargeRequest, Currencies, DisputeLookUp, Evidence,
-    LookUp, NotRemembered, Provider, ReferenceKeeper, RefundRequest, Report, Reversal, Source,
+    Callback, CallbackError, Capabilities, CaptureReport, ChargeRef, ChargeRequest, Currencies, DisputeLookUp,
+    Evidence, LookUp, NotRemembered, Provider, ReferenceKeeper, RefundRequest, Report, Reversal, Source,
 };
 use crate::domain::money::Money;
 use crate::vault::Vault;

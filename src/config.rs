@@ -5,6 +5,7 @@
 
 mod fraud;
 mod mail;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -102,6 +103,18 @@ pub struct Config {
     pub webhook_concurrency_per_endpoint: u16,
     /// Name servers that are asked for webhook hosts; none for the machine's own.
     pub webhook_name_servers: Vec<String>,
+    /// File with certificate authorities of the operator's own, for webhooks; empty for none.
+    pub webhook_ca_file: String,
+    /// Failures in a row after which an endpoint is paused; 0: never.
+    pub webhook_pause_after_failures: u32,
+    /// The first pause; each further one is twice as long.
+    pub webhook_pause_seconds_first: u32,
+    /// The longest pause.
+    pub webhook_pause_seconds_max: u32,
+    /// Days without one success after which an endpoint is disabled; 0: never.
+    pub webhook_disable_after_days: u32,
+    /// And not before so many failures.
+    pub webhook_disable_after_failures: u32,
     /// Longest wait of the way back to the shop for the webhooks of a completed session.
     pub redirect_hold_ms: u32,
     /// How long events are kept.
@@ -366,6 +379,7 @@ impl Config {
                 return bad("webhook_name_servers", problem);
             }
         }
+        self.endpoint_health()?;
         if self.redirect_hold_ms > REDIRECT_HOLD_MS_MAX {
             return bad("redirect_hold_ms", format!("must be 0 to {REDIRECT_HOLD_MS_MAX}"));
         }
@@ -397,6 +411,7 @@ impl Config {
                 }
             }
         }
+        self.webhook_authorities()?;
         self.smtp()?;
         self.check_stripe()?;
         Ok(self)

@@ -114,10 +114,15 @@ impl Gateway {
             concurrency_per_endpoint: usize::from(config.webhook_concurrency_per_endpoint),
             allow_loopback: config.loopback_webhooks,
             name_servers: Arc::clone(&config.name_servers),
+            authorities: config.webhook_authorities().map_err(|error| Error::Unavailable(error.to_string()))?,
             ..DeliverSettings::default()
         };
-        let keeper =
-            EndpointKeeper { pool: store.pool().clone(), keyring: Arc::clone(&keyring), mail: config.settings().mail };
+        let keeper = EndpointKeeper {
+            pool: store.pool().clone(),
+            keyring: Arc::clone(&keyring),
+            mail: config.settings().mail,
+            limits: config.endpoint_health().map_err(|error| Error::Unavailable(error.to_string()))?,
+        };
         let time = Arc::clone(&clock);
         let look_up = EndpointLookUp {
             keeper: keeper.clone(),

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::domain::endpoint_health::{DisabledReason, GIVEN_UP_AFTER_DAYS};
+use crate::domain::endpoint_health::DisabledReason;
 use crate::domain::id::MailId;
 use crate::domain::identity::Code;
 use crate::domain::money::Money;
@@ -317,6 +317,8 @@ pub struct DisabledEndpoint<'a> {
     pub merchant_id: &'a str,
     /// Why.
     pub reason: DisabledReason,
+    /// Days without one success after which an endpoint is given up.
+    pub given_up_after_days: i64,
 }
 
 /// Word to a merchant of an endpoint that was switched off.
@@ -331,7 +333,10 @@ pub fn endpoint_disabled(
     let why = match endpoint.reason {
         DisabledReason::Requested => "It was asked for.".to_owned(),
         DisabledReason::Gone => "The receiver answered 410: it says that it is gone for good.".to_owned(),
-        DisabledReason::Failing => format!("Nothing was delivered to it for {GIVEN_UP_AFTER_DAYS} days."),
+        DisabledReason::Failing => match endpoint.given_up_after_days {
+            1 => "Nothing was delivered to it for a day.".to_owned(),
+            days => format!("Nothing was delivered to it for {days} days."),
+        },
     };
     let subject = "A webhook endpoint is switched off";
     let date = now.format("%Y-%m-%d %H:%M UTC").to_string();

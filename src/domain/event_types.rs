@@ -102,6 +102,11 @@ pub const EVENT_TYPES: &[EventType] = &[
     event(ENDPOINT_DISABLED, "an endpoint of yours is not delivered to any more: see `disabled_reason`"),
 ];
 
+/// Whether there is such a type.
+pub fn is_listed(name: &str) -> bool {
+    EVENT_TYPES.iter().any(|event| event.name == name)
+}
+
 /// Judges what an endpoint wants to hear of: `*`, a type, or a family such as `checkout.session.*`. The
 /// error is a sentence for whoever asked.
 ///

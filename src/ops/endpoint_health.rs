@@ -13,7 +13,7 @@ use super::endpoints::render;
 use super::mails::post_by;
 use super::{Announcements, Caller};
 use crate::app::MailRoad;
-use crate::domain::endpoint_health::{DisabledReason, is_given_up, pause_after};
+use crate::domain::endpoint_health::{DisabledReason, HealthLimits};
 use crate::domain::event_types::ENDPOINT_DISABLED;
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
@@ -33,6 +33,8 @@ pub struct EndpointKeeper {
     pub keyring: Arc<Keyring>,
     /// Which way mail goes.
     pub mail: MailRoad,
+    /// When an endpoint is paused and when it is given up.
+    pub limits: HealthLimits,
 }
 
 impl EndpointKeeper {
@@ -74,6 +76,7 @@ impl EndpointKeeper {
                 livemode: endpoint.livemode,
                 merchant_id: endpoint.merchant_id.as_str(),
                 reason,
+                given_up_after_days: self.limits.disable_after_days,
             };
             let mail = mailer::endpoint_disabled(&disabled, recipient, now)
                 .map_err(|error| Error::Internal(format!("the mail about {endpoint_id}: {error}")))?;
@@ -102,7 +105,7 @@ impl EndpointKeeper {
             return Ok(false);
         };
         let Some(endpoint) = endpoints::at_work(&mut connection, endpoint_id).await? else { return Ok(false) };
-        if is_given_up(health.failing_since, health.failures, now) {
+        if self.limits.is_given_up(health.failing_since, health.failures, now) {
             drop(connection);
             let given_up = self.disable(endpoint_id, &endpoint.url, DisabledReason::Failing, now).await?;
             if given_up {
@@ -110,7 +113,7 @@ impl EndpointKeeper {
             }
             return Ok(given_up);
         }
-        let Some(pause) = pause_after(endpoint.livemode, health.failures, health.pauses) else {
+        let Some(pause) = self.limits.pause_after(endpoint.livemode, health.failures, health.pauses) else {
             // The first failure of many is known to the sender too, so that it tells of the first success.
             return Ok(health.failures == failures);
         };

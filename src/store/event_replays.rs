@@ -249,7 +249,7 @@ pub struct Batch {
 macro_rules! looked_at {
     () => {
         "with looked_at as (
-            select id, created_at, merchant_id, type from event
+            select id, created_at, merchant_id, type, session_id, session_sequence from event
             where merchant_id = $1 and livemode = $2 and created_at >= $3 and created_at < $4 and id > $5
             order by id limit $6
         ), e as (
@@ -268,8 +268,8 @@ macro_rules! counted {
     };
 }
 
-/// Puts the next piece of a replay's range into the queue, due at `now` with all attempts before it. A first
-/// attempt that is still to be made is left alone. What is done is the caller's to write down.
+/// Puts the next piece of a replay's range into the queue, due at `now` with all attempts before it, and where the
+/// endpoint wants order, in its place among what is owed of the session. A first attempt that is still to be made is left alone. What is done is the caller's to write down.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -281,21 +281,26 @@ pub async fn owe_batch(
 ) -> Result<Batch> {
     const ALL: &str = concat!(
         looked_at!(),
-        "insert into delivery (endpoint_id, event_id, event_created_at, merchant_id, attempts, due_at, lease_token)
-         select w.id, e.id, e.created_at, e.merchant_id, 0, $9, gen_random_uuid()
+        "insert into delivery (endpoint_id, event_id, event_created_at, merchant_id, attempts, due_at, lease_token,
+                               session_id, session_sequence)
+         select w.id, e.id, e.created_at, e.merchant_id, 0, $9, gen_random_uuid(),
+                case when w.ordered then e.session_id end, case when w.ordered then e.session_sequence end
          from e join webhook_endpoint w on w.merchant_id = $1 and w.livemode = $2 and w.status = 'enabled'
              and case when $8::text is null then ",
         subscribed!(),
         " else w.id = $8 end
          on conflict (endpoint_id, event_id) do update
-             set attempts = 0, due_at = excluded.due_at, dead_at = null, lease_token = excluded.lease_token
+             set attempts = 0, due_at = excluded.due_at, dead_at = null, lease_token = excluded.lease_token, parked = false,
+                 session_id = excluded.session_id, session_sequence = excluded.session_sequence
              where delivery.dead_at is not null or delivery.attempts > 0
          returning 1",
         counted!(),
     );
     const FAILED: &str = concat!(
         looked_at!(),
-        "update delivery d set attempts = 0, due_at = $9, dead_at = null, lease_token = gen_random_uuid()
+        "update delivery d set attempts = 0, due_at = $9, dead_at = null, lease_token = gen_random_uuid(), parked = false,
+             session_id = case when w.ordered then e.session_id end,
+             session_sequence = case when w.ordered then e.session_sequence end
          from e join webhook_endpoint w on w.merchant_id = $1 and w.livemode = $2 and w.status = 'enabled'
              and ($8::text is null or w.id = $8)
          where d.event_id = e.id and d.endpoint_id = w.id

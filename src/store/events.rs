@@ -128,9 +128,10 @@ pub async fn list(
     Ok(events)
 }
 
-/// Whether an enabled endpoint has yet to be tried with the `checkout.session.completed` of a session that was
+/// Whether an endpoint that will be tried now has yet to be tried with the `checkout.session.completed` of a session that was
 /// completed at this time, which is the event's own. Delivered rows are gone and a failed try is in the log, so
-/// when all is done this reads one event and finds nothing more.
+/// when all is done this reads one event and finds nothing more. Not tried now is an endpoint that is disabled, one that was
+/// paused and has taken nothing since, and an ordered one that an earlier event of the session has failed at.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -142,7 +143,13 @@ pub async fn is_first_try_owed(pool: &PgPool, session_id: &str, completed_at: Da
              join webhook_endpoint w on w.id = d.endpoint_id and w.status = 'enabled'
              where e.created_at = $2 and e.session_id = $1 and e.type = 'checkout.session.completed'
                and not exists (select 1 from delivery_attempt a
-                               where a.event_id = d.event_id and a.endpoint_id = d.endpoint_id))",
+                               where a.event_id = d.event_id and a.endpoint_id = d.endpoint_id)
+               and not exists (select 1 from webhook_endpoint_health h
+                               where h.endpoint_id = d.endpoint_id and h.paused_until is not null)
+               and not exists (select 1 from delivery p
+                               join delivery_attempt a on a.event_id = p.event_id and a.endpoint_id = p.endpoint_id
+                               where p.endpoint_id = d.endpoint_id and p.session_id = d.session_id
+                                 and p.session_sequence < d.session_sequence and p.dead_at is null))",
     )
     .bind(session_id)
     .bind(completed_at)

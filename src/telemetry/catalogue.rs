@@ -245,6 +245,7 @@ pub fn prometheus() -> &'static PrometheusHandle {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::error!("another metrics recorder is installed in this process; /metrics will be empty");
         }
+        from_zero();
         for metric in METRICS {
             match metric.kind {
                 MetricKind::Counter => metrics::describe_counter!(metric.name, metric.meaning),
@@ -264,6 +265,31 @@ pub fn prometheus() -> &'static PrometheusHandle {
         }
         handle
     })
+}
+
+/// Series with labels that alerts look at (docs/operations.md): metric, label, its values.
+const ALERTED_SERIES: &[(&str, &str, &[&str])] = &[
+    (WEBHOOK_ATTEMPTS_TOTAL, "outcome", &["delivered", "retry", "dead"]),
+    (WEBHOOK_ENDPOINTS_DISABLED_TOTAL, "reason", &["gone", "failing"]),
+    (REDIRECT_HOLDS_TOTAL, "ended_by", &["acknowledged", "deadline", "crowd", "failure"]),
+];
+
+/// Begins series at zero. One that appears with its first event is a rate of nothing to Prometheus, so the first dead
+/// delivery after a restart would alert nobody.
+fn from_zero() {
+    for metric in METRICS.iter().filter(|metric| metric.labels.is_empty()) {
+        match metric.kind {
+            MetricKind::Counter => metrics::counter!(metric.name).increment(0),
+            MetricKind::Histogram => drop(metrics::histogram!(metric.name)),
+            // What is not measured yet is not zero.
+            MetricKind::Gauge => {}
+        }
+    }
+    for (name, label, values) in ALERTED_SERIES {
+        for value in *values {
+            metrics::counter!(*name, *label => *value).increment(0);
+        }
+    }
 }
 
 /// All metrics in the Prometheus text format, version 0.0.4.

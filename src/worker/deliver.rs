@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -56,8 +57,8 @@ const REST_MIN: Duration = Duration::from_millis(1);
 /// How many polls go by between two looks at the size of the queue.
 const POLLS_PER_DEPTH: u32 = 10;
 
-/// How many polls go by before idle endpoints are forgotten.
-const POLLS_PER_FORGETTING: u32 = 300;
+/// How many polls go by before idle endpoints and their connections are forgotten.
+const POLLS_PER_FORGETTING: u32 = 60;
 
 /// What an attempt's lease must outlast beyond the time limit of the request: looking the endpoint up
 /// before it and writing the result after it.
@@ -81,6 +82,8 @@ pub struct DeliverSettings {
     pub allow_loopback: bool,
     /// Who is asked for the endpoints' addresses; the machine's own resolver where there are none.
     pub name_servers: Arc<[SocketAddr]>,
+    /// Certificates of authorities that are trusted besides the machine's own.
+    pub authorities: Arc<[CertificateDer<'static>]>,
 }
 
 impl Default for DeliverSettings {
@@ -93,6 +96,7 @@ impl Default for DeliverSettings {
             attempt_timeout: Duration::from_secs(15),
             allow_loopback: false,
             name_servers: Arc::default(),
+            authorities: Arc::default(),
         }
     }
 }
@@ -156,22 +160,18 @@ impl DeliverWorker {
 
 /// Starts the worker.
 ///
-/// Fails if no HTTP client can be made. Missing root certificates only fail deliveries over https.
+/// # Errors
+/// A sentence if no HTTP client can be made. Missing root certificates only fail deliveries over https.
 pub fn start(
     keeper: EndpointKeeper,
     clock: ClockFn,
     settings: DeliverSettings,
-) -> Result<(DeliverQueue, DeliverWorker), reqwest::Error> {
+) -> Result<(DeliverQueue, DeliverWorker), String> {
     assert!(
         settings.attempt_timeout + LEASE_MARGIN < Duration::from_secs(LEASE_SECONDS.unsigned_abs()),
         "a lease must outlast a whole attempt"
     );
-    let poster = Poster::new(
-        settings.allow_loopback,
-        settings.first_byte_timeout,
-        settings.attempt_timeout,
-        &settings.name_servers,
-    )?;
+    let poster = Poster::new(&settings)?;
     let (offers, offered) = mpsc::channel(OFFERS_MAX);
     let (marks, marked) = mpsc::channel(MARKS_WAITING_MAX);
     let (releases, released) = mpsc::channel(RELEASES_WAITING_MAX);
@@ -342,6 +342,7 @@ impl Dispatcher {
         }
         if polls.is_multiple_of(POLLS_PER_FORGETTING) {
             self.lanes.forget_idle();
+            self.attempts.poster.forget_idle();
         }
     }
 

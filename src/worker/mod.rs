@@ -6,6 +6,7 @@
 //!   and sets the clock.
 
 mod attempt;
+mod connections;
 pub mod deliver;
 mod lanes;
 mod ledger;

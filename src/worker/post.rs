@@ -4,25 +4,16 @@
 //! answer is decided by others.
 
 use std::error::Error as _;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use reqwest::{Client, redirect};
 
 use crate::domain::delivery::{Outcome, retry_after_seconds};
 use crate::domain::signature::{ed25519_signatures, standard_webhooks_signature, stripe_signature_header};
-use crate::worker::resolver::VettedResolver;
+use crate::worker::connections::{CONNECT_TIMEOUT, Connections};
+use crate::worker::deliver::DeliverSettings;
 use crate::worker::settings::Settings;
-
-/// A connection, name and handshake included, takes this long at most.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Idle connections are dropped before the receiver does it: Node closes them after 5 s, and a request
-/// that crosses with the closing fails.
-const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// An answer is read up to here; its status counts however long it would go on.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -61,10 +52,7 @@ pub struct Answer {
 
 /// Posts messages over pooled connections.
 pub struct Poster {
-    public: Client,
-    // A client of its own, and with it a pool of its own: a connection that was made under the laxer
-    // rule must never be used for an endpoint under the strict one.
-    loopback: Option<Client>,
+    connections: Connections,
     first_byte_timeout: Duration,
     attempt_timeout: Duration,
 }
@@ -77,23 +65,18 @@ enum Broken {
 }
 
 impl Poster {
-    /// `allow_loopback` lets test endpoints be on the machine itself; `first_byte_timeout` is from the
-    /// beginning to the head of the answer, `attempt_timeout` for the whole of an attempt. Fails if no HTTP
-    /// client can be made.
-    pub fn new(
-        allow_loopback: bool,
-        first_byte_timeout: Duration,
-        attempt_timeout: Duration,
-        name_servers: &Arc<[SocketAddr]>,
-    ) -> Result<Poster, reqwest::Error> {
-        // Another part of the process may have chosen the provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Ok(Poster {
-            public: client(false, name_servers)?,
-            loopback: allow_loopback.then(|| client(true, name_servers)).transpose()?,
-            first_byte_timeout,
-            attempt_timeout,
-        })
+    /// Posts within the limits of these settings.
+    ///
+    /// # Errors
+    /// A sentence when no HTTP client can be made.
+    pub fn new(settings: &DeliverSettings) -> Result<Poster, String> {
+        let DeliverSettings { first_byte_timeout, attempt_timeout, .. } = *settings;
+        Ok(Poster { connections: Connections::new(settings)?, first_byte_timeout, attempt_timeout })
+    }
+
+    /// Forgets connections that nobody uses.
+    pub fn forget_idle(&self) {
+        self.connections.forget_idle();
     }
 
     /// Makes one attempt. It always ends within the time limit.
@@ -137,10 +120,7 @@ impl Poster {
         read: &mut Vec<u8>,
     ) -> Result<Option<String>, Broken> {
         let Message { event_id, body, settings, now } = message;
-        let client = match &self.loopback {
-            Some(client) if !settings.livemode => client,
-            _ => &self.public,
-        };
+        let client = self.connections.to(&settings.id, settings.livemode).map_err(Broken::Http)?;
         let (timestamp, secrets) = (now.timestamp(), settings.secrets(now));
         let stripe = stripe_signature_header(&secrets, timestamp, body);
         let mut standard = standard_webhooks_signature(&secrets, event_id, timestamp, body);
@@ -175,30 +155,6 @@ impl Poster {
         }
         Ok(retry_after)
     }
-}
-
-fn client(allow_loopback: bool, name_servers: &Arc<[SocketAddr]>) -> Result<Client, reqwest::Error> {
-    let builder = || {
-        Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            // One connection for each attempt in flight: an answer that never ends stalls nobody else.
-            .http1_only()
-            .https_only(!allow_loopback)
-            .dns_resolver(Arc::new(VettedResolver::new(allow_loopback, Arc::clone(name_servers))))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
-    };
-    builder().build().or_else(|error| {
-        // A bare container has no root certificates. That must not keep the process from starting:
-        // trusting nobody, it still reaches receivers over http on the machine itself.
-        tracing::error!(
-            cause = explain(&error),
-            "webhooks over https will fail: TLS could not be set up; are root certificates installed?"
-        );
-        builder().tls_certs_only([]).build()
-    })
 }
 
 fn refusal(status: u16) -> String {

@@ -28,6 +28,8 @@ const SETTINGS_MAX: usize = 4096;
 
 /// An endpoint, ready for use.
 pub struct Settings {
+    /// `we_…`
+    pub id: String,
     /// Live or test.
     pub livemode: bool,
     /// Whether it is to be delivered to at all.
@@ -135,6 +137,7 @@ impl LookUp {
             .collect::<Option<HeaderMap>>()
             .ok_or_else(|| Unusable::Broken("a header of the endpoint is malformed".to_owned()))?;
         Ok(Settings {
+            id: endpoint_id.to_owned(),
             livemode: row.livemode,
             enabled: row.enabled,
             url_text: row.url,

@@ -80,13 +80,10 @@ impl TestSender {
         };
         let poster = self
             .poster
-            .get_or_try_init(async || {
-                let DeliverSettings { allow_loopback, first_byte_timeout, attempt_timeout, ref name_servers, .. } =
-                    self.settings;
-                Poster::new(allow_loopback, first_byte_timeout, attempt_timeout, name_servers)
-            })
+            .get_or_try_init(async || Poster::new(&self.settings))
             .await
             .map_err(|error| Error::Internal(format!("the webhook client could not be made: {error}")))?;
+        poster.forget_idle();
         let now = (self.look_up.clock)();
         let answer = poster.post(Message { event_id, body, settings: &settings, now }).await;
         Ok(Posted {

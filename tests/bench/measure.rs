@@ -44,6 +44,12 @@ const NEIGHBOUR_RATE: u64 = 20;
 /// Bytes of an event about a session, for the receiver's own ceiling.
 const EVENT_BYTES: usize = 2_500;
 
+/// What a widely used sender of webhooks takes, measured on two quiet cores.
+const CPU_MS_PER_DELIVERY_MAX: f64 = 1.4;
+
+/// Deliveries owed to the slow endpoint while others are measured.
+const BACKLOG: i64 = 100_000;
+
 /// Draining takes at most this long.
 const DRAIN_WAIT: Duration = Duration::from_secs(120);
 
@@ -393,6 +399,8 @@ impl Bench {
                     run.load
                 );
                 print_target("deliveries / what the receiver takes", run.rate / ceiling, 0.25, false);
+                let cpu_ms = (run.postgres_us + run.gateway_us) / 1e3;
+                print_target("CPU ms of PostgreSQL and gateway for each", cpu_ms, CPU_MS_PER_DELIVERY_MAX, true);
             }
         }
         println!();
@@ -444,8 +452,8 @@ impl Bench {
         run
     }
 
-    /// From the commit of a session's event to its arrival at the receiver: idle, under load, and beside an
-    /// endpoint that takes ten seconds for each answer.
+    /// From the commit of a session's event to its arrival at the receiver: idle, under load, beside an endpoint that takes
+    /// ten seconds for each answer, and while that one is owed a hundred thousand deliveries.
     pub fn latency(&mut self) {
         self.runtime.block_on(async {
             self.database.empty().await;
@@ -459,20 +467,25 @@ impl Bench {
         println!("From commit to the first attempt's arrival");
         self.first_attempts("idle", IDLE_RATE);
         self.first_attempts("under load", LATENCY_RATE);
-        self.add_slow_endpoint();
+        let slow = self.add_slow_endpoint();
         let p95 = self.first_attempts("beside an endpoint that answers after 10 s", NEIGHBOUR_RATE);
         print_target("p95 beside the slow one in ms", p95, 50.0, true);
+        let (event, delivery) = (&self.samples.event, &self.samples.delivery);
+        self.runtime.block_on(self.database.fill_deliveries(event, delivery, &[slow], BACKLOG));
+        let p95 = self.first_attempts("beside it and the 100,000 it is owed", NEIGHBOUR_RATE);
+        print_target("p95 beside the backlog in ms", p95, 50.0, true);
         println!();
     }
 
-    fn add_slow_endpoint(&mut self) {
+    fn add_slow_endpoint(&mut self) -> String {
         let environment = settings(&self.options, &self.database, &self.secret_key);
         let config = Config::read(None, environment).expect("the benchmark's own settings");
         self.runtime.block_on(async {
             let gateway = Gateway::open(config, Roles { worker: false }).await.expect("the gateway opens");
-            endpoint(&gateway.app, &self.caller, &self.sink.address, "/slow").await;
+            let slow = endpoint(&gateway.app, &self.caller, &self.sink.address, "/slow").await;
             gateway.stop().await;
-        });
+            slow
+        })
     }
 
     /// Gives the 95th percentile in milliseconds.
@@ -487,9 +500,8 @@ impl Bench {
             for number in 0..total {
                 turn.tick().await;
                 let (client, address, key) = (client.clone(), gateway.address.clone(), self.key.clone());
-                posts.spawn(
-                    async move { post_session(&client, &address, &key, &format!("{rate}-latency-{number}")).await },
-                );
+                let own_key = format!("{}-{number}", label.replace(' ', "-"));
+                posts.spawn(async move { post_session(&client, &address, &key, &own_key).await });
             }
             while let Some(posted) = posts.join_next().await {
                 posted.expect("a post does not panic");

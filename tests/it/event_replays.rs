@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::merchant::{Merchant, ids};
+use crate::payer::GOOD_CARD;
 use crate::receiver::Receiver;
 use crate::world::{World, WorldOptions, eventually};
 
@@ -238,4 +239,60 @@ async fn what_makes_no_replay_is_refused() {
     let first = merchant.post_with_key(&format!("{REPLAYS}/evrp_x/cancel"), &[], "k").await;
     first.refused(404);
     world.end().await;
+}
+
+/// The numbers of a session's events in the order in which this endpoint's attempts were logged.
+async fn attempted(world: &World, receiver: &Receiver, session: &Value) -> Vec<i64> {
+    let mut connection = world.database().await;
+    sqlx::query_scalar(
+        "select e.session_sequence::int8 from delivery_attempt a join event e on e.id = a.event_id
+         where a.endpoint_id = $1 and e.session_id = $2 order by a.id",
+    )
+    .bind(&receiver.endpoint_id)
+    .bind(session["id"].as_str())
+    .fetch_all(&mut connection)
+    .await
+    .expect("the log")
+}
+
+#[tokio::test]
+async fn a_replay_keeps_the_order_of_a_session_where_the_endpoint_wants_it() {
+    for only_failed in ["false", "true"] {
+        let world = World::start().await;
+        let merchant = world.merchant().await;
+        let receiver = world.receiver(&merchant).await;
+        // What is to fail fails before the endpoint asks for order.
+        receiver.answer_with(if only_failed == "true" { 500 } else { 200 });
+        let session = merchant.session().await;
+        world.payer().pay(&session, GOOD_CARD).await;
+        receiver.wait_for("checkout.session.completed").await;
+        let count = world.count("select count(*) from event").await;
+        world.count_becomes("select count(distinct event_id) from delivery_attempt", count).await;
+        let path = format!("/v1/webhook_endpoints/{}", receiver.endpoint_id);
+        merchant.post(&path, &[("ordered", "true")]).await.ok();
+        let before = attempted(&world, &receiver, &session).await.len();
+
+        receiver.answer_with(500);
+        let from = a_minute_ago(&world);
+        let told = replay(&merchant, &[("from", &from), ("only_failed", only_failed)]).await;
+        assert_eq!(ended(&merchant, &told).await["deliveries"], count);
+        world.count_becomes("select count(*) from delivery where parked", count - 1).await;
+        let id = session["id"].as_str().expect("an id");
+        let tried = world.text("select count(*)::text from delivery where session_id = $1 and attempts > 0", id);
+        assert_eq!(tried.await, "1", "an event behind the one that fails was tried");
+        // Nobody else is held up.
+        receiver.answer_with(200);
+        let other = merchant.session().await;
+        receiver
+            .wait_until("another session's event", |all| all.iter().any(|one| other["id"] == one.object_id()))
+            .await;
+
+        world.advance(chrono::Duration::seconds(8));
+        world.count_becomes("select count(*) from delivery", 0).await;
+        let numbers = attempted(&world, &receiver, &session).await.split_off(before);
+        let mut expected: Vec<i64> = (1..=count).collect();
+        expected.insert(0, 1);
+        assert_eq!(numbers, expected, "only_failed={only_failed}");
+        world.end().await;
+    }
 }

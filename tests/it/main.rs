@@ -5,6 +5,7 @@
 //! waited for.
 
 mod fault_proxy;
+mod hostile_receiver;
 mod localstripe;
 mod mail_server;
 mod merchant;
@@ -13,6 +14,8 @@ mod payer;
 mod program;
 mod receiver;
 mod storefront;
+mod tally;
+mod tls_receiver;
 mod world;
 
 mod audit;
@@ -83,13 +86,17 @@ mod test_cards;
 mod test_mode;
 mod three_d_secure;
 mod tidy;
+mod webhook_connections;
 mod webhook_crashes;
 mod webhook_endpoint_health;
 mod webhook_endpoint_options;
 mod webhook_endpoints_api;
 mod webhook_hostile;
 mod webhook_isolation;
+mod webhook_memory;
+mod webhook_metrics;
 mod webhook_names;
+mod webhook_poison;
 mod webhook_retries;
 mod webhook_rotation;
 mod webhook_urls;

@@ -97,6 +97,14 @@ impl Program {
         assert!(sent.success());
     }
 
+    /// The most memory that it ever had resident, in kB.
+    pub fn peak_memory_kb(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id().expect("it runs"));
+        let status = std::fs::read_to_string(path).expect("the kernel tells");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        peak.expect("a peak")
+    }
+
     /// Ends it as a power failure would (SIGKILL).
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it can be killed");

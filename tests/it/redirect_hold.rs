@@ -110,3 +110,70 @@ async fn a_payer_who_closes_the_page_is_waited_with_no_longer() {
     gate.add_permits(100);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_paused_endpoint_is_not_waited_for() {
+    let world = holding("10000").await;
+    let (merchant, receiver, session, paying) = about_to_pay(&world, &[]).await;
+    receiver.answer_with(500);
+    for _ in 0..30 {
+        merchant.session().await;
+    }
+    world.count_becomes("select count(*) from webhook_endpoint_health where paused_until is not null", 1).await;
+    paying.await.says("Payment complete");
+    assert!(
+        went_on_early(&world, &merchant, &session).await,
+        "the payer waited for an endpoint that nothing is sent to"
+    );
+    let untried = "select count(*) from delivery d join event e on e.id = d.event_id
+        where e.type = 'checkout.session.completed'
+          and not exists (select 1 from delivery_attempt a where a.event_id = d.event_id)";
+    assert_eq!(world.count(untried).await, 1, "it was tried, so this story shows nothing");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_payer_goes_on_when_the_endpoint_is_disabled_or_says_that_it_is_gone_meanwhile() {
+    for gone in [false, true] {
+        let world = holding("10000").await;
+        let (merchant, receiver, session, paying) = about_to_pay(&world, &[]).await;
+        let gate = receiver.hold_answers();
+        let paying = tokio::spawn(paying);
+        receiver.wait_for(COMPLETED).await;
+        holds_become(&world, 1).await;
+        if gone {
+            receiver.answer_with(410);
+            gate.add_permits(100);
+        } else {
+            let path = format!("/v1/webhook_endpoints/{}", receiver.endpoint_id);
+            merchant.post(&path, &[("disabled", "true")]).await.ok();
+        }
+        paying.await.expect("the browser lives").says("Payment complete");
+        assert!(went_on_early(&world, &merchant, &session).await, "gone: {gone}");
+        gate.add_permits(100);
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_ordered_endpoint_that_an_earlier_event_of_the_session_failed_at_is_not_waited_for() {
+    let world = holding("10000").await;
+    let merchant = world.merchant().await;
+    let receiver = world.receiver(&merchant).await;
+    merchant.post(&format!("/v1/webhook_endpoints/{}", receiver.endpoint_id), &[("ordered", "true")]).await.ok();
+    receiver.answer_with(500);
+    let session = merchant.session().await;
+    let first = receiver.wait_for("checkout.session.created").await;
+    merchant.attempts_of(first.event_id(), 1).await;
+    world.payer().pay(&session, GOOD_CARD).await.says("Payment complete");
+    assert!(went_on_early(&world, &merchant, &session).await, "the payer waited for what is not sent yet");
+    assert!(receiver.of_kind(COMPLETED).is_empty());
+    // In good order he is held like everybody.
+    receiver.answer_with(200);
+    let second = merchant.session().await;
+    receiver.wait_until("the other session", |all| all.iter().any(|one| second["id"] == one.object_id())).await;
+    world.payer().pay(&second, GOOD_CARD).await.says("Payment complete");
+    let told = receiver.of_kind(COMPLETED);
+    assert!(told.iter().any(|one| second["id"] == one.object_id()), "he was back before the shop knew");
+    world.end().await;
+}

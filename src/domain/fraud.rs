@@ -261,13 +261,43 @@ pub struct Assessment {
     pub rule: String,
     /// When it was found.
     pub stage: Stage,
+    /// What the rule asks for, where the payment took something stricter in its place.
+    pub instead_of: Option<Action>,
     /// The review that the merchant decides, once the money is reserved.
     pub review: Option<ReviewId>,
 }
 
 impl Assessment {
     fn new(action: Action, rule: &str, stage: Stage) -> Self {
-        Self { action, rule: rule.to_owned(), stage, review: None }
+        Self { action, rule: rule.to_owned(), stage, instead_of: None, review: None }
+    }
+
+    /// The same for money that is to be held in escrow, before its provider is asked. Such money is taken at once and
+    /// moves by the acts of the two sides only, so nobody can hold it back for a review: the payer's bank has to
+    /// say that it is he, and where it cannot be asked the payment is refused.
+    pub fn for_escrow(self, can_authenticate: bool) -> Self {
+        match self.action {
+            Action::Review if can_authenticate => self.stricter(Action::Challenge, Stage::Before),
+            Action::Review => self.stricter(Action::Block, Stage::Before),
+            _ => self,
+        }
+    }
+
+    /// The same by the provider's answer: a review is met by an authentication that was carried out, and by nothing
+    /// else.
+    pub fn for_escrow_answered(self, answer: &charge_facts::Facts) -> Self {
+        let asks_for_review = self.action == Action::Review
+            || (self.action == Action::Challenge && self.instead_of == Some(Action::Review));
+        let stage = self.stage;
+        match (asks_for_review, is_authenticated(answer)) {
+            (false, _) => self,
+            (true, true) => self.stricter(Action::Challenge, stage),
+            (true, false) => self.stricter(Action::Block, Stage::Answer),
+        }
+    }
+
+    fn stricter(self, action: Action, stage: Stage) -> Self {
+        Self { action, stage, instead_of: Some(Action::Review), review: None, ..self }
     }
 
     /// How risky the payment is, given what its provider says.
@@ -278,7 +308,17 @@ impl Assessment {
     /// For the merchant: what was done and why. Not to be shown to the payer.
     pub fn merchant_message(&self) -> String {
         let rule = &self.rule;
+        const ESCROW: &str = "asks for a review, which money held in escrow cannot wait for";
         match (self.action, self.stage) {
+            (Action::Challenge, _) if self.instead_of.is_some() => {
+                format!("Payment complete. The rule `{rule}` {ESCROW}: the payer was authenticated instead.")
+            }
+            (Action::Block, Stage::Before) if self.instead_of.is_some() => format!(
+                "The payment was blocked and was not sent to the bank: the rule `{rule}` {ESCROW}, and the provider cannot authenticate the payer instead. The customer was told only that the card was declined."
+            ),
+            (Action::Block, Stage::Answer) if self.instead_of.is_some() => format!(
+                "The bank approved the payment without authenticating the payer; it was then blocked and reversed: the rule `{rule}` {ESCROW}. The customer was told only that the card was declined."
+            ),
             (Action::Allow, _) => format!("Payment complete. The rule `{rule}` lets it pass."),
             (Action::Challenge, _) => format!("Payment complete. The rule `{rule}` asked for authentication."),
             (Action::Review, _) => {
@@ -415,11 +455,7 @@ impl Rules {
                 result == Some(CheckResult::Fail)
             }
             Condition::Risk(level) => answer.risk.is_some_and(|risk| risk >= *level),
-            Condition::NotAuthenticated => {
-                let result = answer.three_d_secure.as_ref().map(|secure| secure.result);
-                let satisfied = [AuthenticationResult::Authenticated, AuthenticationResult::AttemptAcknowledged];
-                found == Some(Action::Challenge) && !result.is_some_and(|result| satisfied.contains(&result))
-            }
+            Condition::NotAuthenticated => found == Some(Action::Challenge) && !is_authenticated(answer),
             Condition::Velocity { .. }
             | Condition::Amount { .. }
             | Condition::Listed(_)
@@ -430,6 +466,12 @@ impl Rules {
             _ => before.cloned(),
         }
     }
+}
+
+/// Whether the payer's bank, or its network for it, vouches for the payer.
+fn is_authenticated(answer: &charge_facts::Facts) -> bool {
+    let satisfied = [AuthenticationResult::Authenticated, AuthenticationResult::AttemptAcknowledged];
+    answer.three_d_secure.as_ref().is_some_and(|secure| satisfied.contains(&secure.result))
 }
 
 fn decide<'r>(matching: impl Iterator<Item = (&'r str, &'r Rule)>, stage: Stage) -> Option<Assessment> {

@@ -203,6 +203,40 @@ fn an_answer_can_make_it_worse_and_never_better() {
 }
 
 #[test]
+fn for_an_escrow_a_review_is_an_authentication_or_a_no() {
+    use AuthenticationResult::{AttemptAcknowledged, Authenticated, Failed, NotSupported, ProcessingError};
+    let found = |action, stage| Assessment::new(action, "dear", stage);
+    for action in [Action::Allow, Action::Challenge, Action::Block] {
+        let asked = found(action, Stage::Before);
+        assert_eq!(asked.clone().for_escrow(true), asked);
+        assert_eq!(asked.clone().for_escrow(false), asked);
+        assert_eq!(asked.clone().for_escrow_answered(&charge_facts::Facts::default()), asked);
+    }
+    for (can, action) in [(true, Action::Challenge), (false, Action::Block)] {
+        let made = found(Action::Review, Stage::Before).for_escrow(can);
+        assert_eq!((made.action, made.stage, made.instead_of), (action, Stage::Before, Some(Action::Review)));
+    }
+    let before = found(Action::Review, Stage::Before).for_escrow(true);
+    for (result, is_met) in [
+        (Some(Authenticated), true),
+        (Some(AttemptAcknowledged), true),
+        (Some(NotSupported), false),
+        (Some(Failed), false),
+        (Some(ProcessingError), false),
+        (None, false),
+    ] {
+        let answer = answer(CheckResult::Pass, RiskLevel::Elevated, result);
+        for asked in [before.clone(), found(Action::Review, Stage::Answer)] {
+            let made = asked.for_escrow_answered(&answer);
+            let expected = if is_met { Action::Challenge } else { Action::Block };
+            assert_eq!((made.action, made.instead_of), (expected, Some(Action::Review)), "{result:?}");
+            assert!(is_met || made.stage == Stage::Answer, "what the bank granted is to be given back");
+            assert!(made.merchant_message().contains("`dear` asks for a review"), "{}", made.merchant_message());
+        }
+    }
+}
+
+#[test]
 fn the_risk_is_the_worse_of_two_opinions() {
     let assessed = |action| Assessment::new(action, "mine", Stage::Before);
     assert_eq!(assessed(Action::Allow).risk(None), RiskLevel::Normal);

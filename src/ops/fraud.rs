@@ -107,11 +107,19 @@ pub(super) async fn assess(
     };
     // Reserved only, where the answer may ask for a review; whoever hears the answer takes the money then.
     // Where a provider cannot reserve, a review is about money that is taken already.
-    let can_reserve = provider.capabilities().manual_capture && !is_for_escrow;
-    if can_reserve && rules.may_hold_by_answer(charge.livemode, charge.merchant_id.as_str()) {
-        request.capture = Capture::Manual;
+    let can = provider.capabilities();
+    let can_reserve = can.manual_capture && !is_for_escrow;
+    if rules.may_hold_by_answer(charge.livemode, charge.merchant_id.as_str()) {
+        if can_reserve {
+            request.capture = Capture::Manual;
+        }
+        // Afterwards it would be too late for what an escrow has in a review's place.
+        if *is_for_escrow && can.three_d_secure {
+            request.authentication = Authentication::Always;
+        }
     }
-    let Some(assessment) = rules.before(&facts, &counts) else { return Ok(Gate::Open) };
+    let Some(found) = rules.before(&facts, &counts) else { return Ok(Gate::Open) };
+    let assessment = if *is_for_escrow { found.for_escrow(can.three_d_secure) } else { found };
     store::fraud::note(pool, &charge.id, &assessment).await?;
     tell(charge, &assessment);
     match assessment.action {
@@ -155,6 +163,12 @@ pub(super) async fn weigh(app: &App, known: &Charge, report: Report) -> Result<W
     let rules = &app.settings.fraud;
     let merchant = known.merchant_id.as_str();
     let found = rules.by_answer(known.livemode, merchant, known.assessment.as_ref(), &facts);
+    let found = match found {
+        Some(found) if asks_for_review(&found) && is_for_escrow(app, known).await? => {
+            Some(found.for_escrow_answered(&facts))
+        }
+        found => found,
+    };
     match found {
         Some(assessment) if assessment.action == Action::Block => {
             if !store::fraud::close(app.store.pool(), &known.id, &assessment).await? {
@@ -180,6 +194,15 @@ pub(super) async fn weigh(app: &App, known: &Charge, report: Report) -> Result<W
         }
         assessment => Ok(Weighed { report: take_if_held(app, known, report).await?, assessment }),
     }
+}
+
+fn asks_for_review(found: &Assessment) -> bool {
+    found.action == Action::Review || found.instead_of == Some(Action::Review)
+}
+
+async fn is_for_escrow(app: &App, charge: &Charge) -> Result<bool> {
+    let mut connection = app.store.pool().acquire().await?;
+    Ok(store::session_acts::escrow_of(&mut connection, &charge.session_id).await?.is_some())
 }
 
 /// Takes money that was reserved only until the answer was weighed. What the merchant wants to take himself

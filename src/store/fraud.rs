@@ -102,6 +102,8 @@ struct StoredAssessment {
     rule: String,
     stage: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    instead_of: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     review: Option<String>,
 }
 
@@ -112,6 +114,7 @@ pub fn assessment_to_json(assessment: Option<&Assessment>) -> Option<Json<impl S
             action: assessment.action.word().to_owned(),
             rule: assessment.rule.clone(),
             stage: assessment.stage.word().to_owned(),
+            instead_of: assessment.instead_of.map(|action| action.word().to_owned()),
             review: assessment.review.as_ref().map(ReviewId::to_string),
         })
     })
@@ -129,6 +132,10 @@ pub fn assessment_from_row(charge: &str, row: &PgRow) -> Result<Option<Assessmen
         action: Action::from_word(&stored.action).ok_or_else(|| broken("unknown action"))?,
         stage: Stage::from_word(&stored.stage).ok_or_else(|| broken("unknown stage"))?,
         rule: stored.rule,
+        instead_of: stored
+            .instead_of
+            .map(|word| Action::from_word(&word).ok_or_else(|| broken("unknown action")))
+            .transpose()?,
         review: stored.review.map(ReviewId::from_stored),
     }))
 }

@@ -106,6 +106,8 @@ pub struct Outcome {
     pub risk_level: Option<String>,
     /// The name of the fraud rule that decided.
     pub rule: Option<String>,
+    /// What the rule asks for, where something stricter was done in its place: `review`, for a payment into an escrow.
+    pub rule_stricter_than: Option<&'static str>,
     /// For the merchant.
     pub seller_message: String,
     /// `authorized`, `issuer_declined`, `manual_review` or `blocked`.
@@ -195,6 +197,7 @@ impl Outcome {
         let rule = assessment.map(|assessment| assessment.rule.clone());
         let risk_level = risk.map(|risk| risk.word().to_owned());
         let action = assessment.map(|assessment| assessment.action);
+        let rule_stricter_than = assessment.and_then(|assessment| assessment.instead_of).map(Action::word);
         let failure = match &charge.state {
             ChargeState::Pending | ChargeState::RequiresAction { .. } => return None,
             ChargeState::Failed(failure) => failure,
@@ -205,6 +208,7 @@ impl Outcome {
                     reason: rule_reason.map(str::to_owned),
                     risk_level,
                     rule,
+                    rule_stricter_than,
                     seller_message: message.unwrap_or_else(|| "Payment complete.".to_owned()),
                     kind: if action == Some(Action::Review) { "manual_review" } else { "authorized" },
                     unfilled: UnfilledOfOutcome::default(),
@@ -219,6 +223,7 @@ impl Outcome {
                 reason: rule_reason.map(str::to_owned),
                 risk_level,
                 rule,
+                rule_stricter_than,
                 seller_message,
                 kind: "blocked",
                 unfilled: UnfilledOfOutcome::default(),
@@ -232,6 +237,7 @@ impl Outcome {
             reason: Some(if by_provider { "highest_risk_level".to_owned() } else { decline_code }),
             risk_level,
             rule,
+            rule_stricter_than,
             seller_message,
             kind: if by_provider { "blocked" } else { "issuer_declined" },
             unfilled: UnfilledOfOutcome::default(),

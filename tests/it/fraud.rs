@@ -86,7 +86,7 @@ async fn a_blocked_payment_is_sent_to_nobody_and_only_the_merchant_learns_why() 
         "network_status": "not_sent_to_network",
         "reason": "rule",
         "risk_level": "highest",
-        "rule": "bad_people",
+        "rule": "bad_people", "rule_stricter_than": null,
         "seller_message": message,
         "type": "blocked",
     });

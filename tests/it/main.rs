@@ -34,6 +34,7 @@ mod dev_command;
 mod disputes;
 mod escrow_api;
 mod escrow_evidence;
+mod escrow_fraud;
 mod escrow_money;
 mod escrow_races;
 mod escrow_walks;

@@ -144,7 +144,7 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
     let payment = merchant.read(&session).await["payment_intent"].as_str().expect("a payment").to_owned();
     let charges = merchant.get(&format!("/v1/charges?payment_intent={payment}")).await.ok();
     let refund = merchant.post("/v1/refunds", &[("payment_intent", &payment), ("amount", "1")]).await.ok();
-    let dear = merchant.session_with(&[("line_items[0][price_data][unit_amount]", "9900")]).await;
+    let dear = merchant.session_with(&[("line_items[0][price_data][unit_amount]", "39900")]).await;
     world.payer().pay(&dear, crate::payer::GOOD_CARD).await.says("Order placed");
     let review = merchant.get("/v1/reviews").await.ok()["data"][0].clone();
     let (escrow, file) = disputed_with_a_file(world, merchant).await;
@@ -174,7 +174,7 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
 
 #[tokio::test]
 async fn nothing_of_one_merchant_is_shown_to_or_touched_by_another_or_by_the_other_mode() {
-    let hold = "[fraud.rules.dear]\nwhen = 'amount'\ncurrency = 'eur'\nabove = 9999\naction = 'review'";
+    let hold = "[fraud.rules.dear]\nwhen = 'amount'\ncurrency = 'eur'\nabove = 30000\naction = 'review'";
     let world = World::with(WorldOptions { worker: false, file: hold.to_owned(), ..WorldOptions::default() }).await;
     let (owner, stranger) = (world.merchant().await, world.merchant().await);
     let other_mode = world.another_key(&owner, true, |_| ()).await;

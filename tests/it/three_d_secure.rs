@@ -9,10 +9,15 @@ pub const ASKED_CARD: Card = Card { number: "4000 0000 0000 3220", expiry: "12 /
 
 /// Answers the bank that a page leads to; gives the page that it shows then.
 pub async fn answer_the_bank(page: &Page, word: &str) -> Page {
+    answer_the_bank_about(page, word, "€25.98").await
+}
+
+/// The same for a payment of another amount, which the bank shows.
+pub async fn answer_the_bank_about(page: &Page, word: &str, amount: &str) -> Page {
     let url = page.refresh_url().expect("the page leads to the bank");
     let url = url::Url::parse(&url).expect("a URL");
     let mut at_the_bank = Payer::new(&url.origin().ascii_serialization());
-    at_the_bank.visit(url.path()).await.says("€25.98");
+    at_the_bank.visit(url.path()).await.says(amount);
     let answered = at_the_bank.send(Method::POST, url.path(), Some(&[("answer", word)])).await;
     if answered.status != StatusCode::SEE_OTHER {
         return answered;

@@ -8,8 +8,9 @@
 
 use chrono::{DateTime, Duration, Utc};
 
+pub use super::escrow_facts::{Contract, DISPUTE_REASONS, EscrowPayment, Times, Words};
 use super::escrow_money::Settlement;
-use super::id::{ChargeId, EscrowId, MerchantId, PaymentId, SessionId};
+use super::id::{EscrowId, MerchantId, SessionId};
 use super::money::Money;
 use super::refusal::Refusal;
 use super::session::Metadata;
@@ -198,6 +199,8 @@ pub enum Status {
     CancellationRequested,
     /// The provider has been asked to give money back and has not answered.
     Refunding,
+    /// The provider said that it does not give the money back; waits for a decision.
+    RefundFailed,
     /// Over: the money was released, all of it or the seller's part.
     Completed,
     /// Over: nothing was paid, or all of it was given back.
@@ -206,13 +209,14 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of an escrow's life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pending,
         Self::Paid,
         Self::Delivered,
         Self::Disputed,
         Self::CancellationRequested,
         Self::Refunding,
+        Self::RefundFailed,
         Self::Completed,
         Self::Cancelled,
     ];
@@ -226,6 +230,7 @@ impl Status {
             Self::Disputed => "disputed",
             Self::CancellationRequested => "cancellation_requested",
             Self::Refunding => "refunding",
+            Self::RefundFailed => "refund_failed",
             Self::Completed => "completed",
             Self::Cancelled => "cancelled",
         }
@@ -299,6 +304,11 @@ pub enum State {
         /// Who gets what.
         settlement: Settlement,
     },
+    /// The provider does not give money back; all of it is still held.
+    RefundFailed {
+        /// Who was to get what.
+        settlement: Settlement,
+    },
     /// Over.
     Completed {
         /// Who got what.
@@ -321,6 +331,7 @@ impl State {
             Self::Disputed { .. } => Status::Disputed,
             Self::CancellationRequested { .. } => Status::CancellationRequested,
             Self::Refunding { .. } => Status::Refunding,
+            Self::RefundFailed { .. } => Status::RefundFailed,
             Self::Completed { .. } => Status::Completed,
             Self::Cancelled { .. } => Status::Cancelled,
         }
@@ -329,7 +340,9 @@ impl State {
     /// What is given back, released and kept, once that is decided.
     pub fn settlement(&self) -> Option<Settlement> {
         match self {
-            Self::Refunding { settlement } | Self::Completed { settlement } => Some(*settlement),
+            Self::Refunding { settlement } | Self::RefundFailed { settlement } | Self::Completed { settlement } => {
+                Some(*settlement)
+            }
             Self::Cancelled { settlement } => *settlement,
             _ => None,
         }
@@ -344,85 +357,6 @@ impl State {
         }
     }
 }
-
-/// The payment that filled an escrow.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EscrowPayment {
-    /// The session in which it was made.
-    pub session_id: SessionId,
-    /// The payment.
-    pub payment_id: PaymentId,
-    /// The charge that took the money.
-    pub charge_id: ChargeId,
-}
-
-/// A contract: what both sign.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Contract {
-    /// The merchant's words.
-    pub terms: String,
-    /// The whole text as it is shown and signed, parties and price included. Frozen at creation.
-    pub text: String,
-    /// SHA-256 of `text`.
-    pub sha256: [u8; 32],
-}
-
-/// When what happened, the last time where it can happen again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Times {
-    /// The buyer signed.
-    pub buyer_signed: Option<DateTime<Utc>>,
-    /// The seller signed.
-    pub seller_signed: Option<DateTime<Utc>>,
-    /// Paid.
-    pub paid: Option<DateTime<Utc>>,
-    /// Delivered.
-    pub delivered: Option<DateTime<Utc>>,
-    /// The delivery was not accepted.
-    pub delivery_rejected: Option<DateTime<Utc>>,
-    /// Disputed.
-    pub disputed: Option<DateTime<Utc>>,
-    /// Decided.
-    pub resolved: Option<DateTime<Utc>>,
-    /// The buyer asked for cancellation.
-    pub cancellation_requested: Option<DateTime<Utc>>,
-    /// The seller refused cancellation.
-    pub cancellation_rejected: Option<DateTime<Utc>>,
-    /// Completed.
-    pub completed: Option<DateTime<Utc>>,
-    /// Cancelled.
-    pub cancelled: Option<DateTime<Utc>>,
-    /// Money went back to the buyer.
-    pub refunded: Option<DateTime<Utc>>,
-    /// Money went to the seller.
-    pub released: Option<DateTime<Utc>>,
-}
-
-/// What people wrote, the last words where they can write again.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Words {
-    /// Where the parcel can be followed.
-    pub tracking_reference: Option<String>,
-    /// The seller's note with the delivery.
-    pub delivery_note: Option<String>,
-    /// Why the delivery was not accepted.
-    pub delivery_rejection_reason: Option<String>,
-    /// Who disputed.
-    pub disputed_by: Option<Actor>,
-    /// One of [`DISPUTE_REASONS`].
-    pub dispute_reason: Option<String>,
-    /// What the dispute is about.
-    pub dispute_text: Option<String>,
-    /// `release`, `refund` or `split`.
-    pub resolution: Option<&'static str>,
-    /// Why the buyer wants to give it up.
-    pub cancellation_reason: Option<String>,
-    /// Why the seller goes on all the same.
-    pub cancellation_rejection_reason: Option<String>,
-}
-
-/// What a dispute can be about.
-pub const DISPUTE_REASONS: [&str; 5] = ["not_received", "not_as_described", "damaged", "no_agreement", "other"];
 
 /// An escrow.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -493,11 +427,12 @@ const TWO_SIDES: &[Mode] = &[Mode::Standard, Mode::Quick];
 const INSTANT: &[Mode] = &[Mode::Instant];
 
 /// Who may do what, in which mode and status. Where the merchant is the seller, he answers a request for
-/// cancellation and gives up with `cancel` and `resolve`, because a seller's page would have nobody to open it.
+/// cancellation and gives up with `cancel` and `resolve`, because a seller's page would have nobody to open it. What a
+/// provider refused to give back, however that was decided, is decided again by the merchant.
 pub const TABLE: &[Row] = {
     use Act as A;
     use Actor::{Buyer, Merchant, Seller, Time};
-    use Status::{CancellationRequested, Delivered, Disputed, Paid, Pending};
+    use Status::{CancellationRequested, Delivered, Disputed, Paid, Pending, RefundFailed};
     &[
         row(A::SignContract, &[Buyer, Seller], &[Mode::Standard], &[Pending]),
         row(A::AcceptPay, &[Buyer], ANY_MODE, &[Pending]),
@@ -512,7 +447,7 @@ pub const TABLE: &[Row] = {
         row(A::RejectDelivery, &[Merchant], TWO_SIDES, &[Delivered]),
         row(A::Cancel, &[Merchant], ANY_MODE, &[Pending]),
         row(A::Cancel, &[Merchant], INSTANT, &[Paid, CancellationRequested]),
-        row(A::Resolve, &[Merchant], ANY_MODE, &[Disputed]),
+        row(A::Resolve, &[Merchant], ANY_MODE, &[Disputed, RefundFailed]),
         row(A::Resolve, &[Merchant], INSTANT, &[CancellationRequested]),
         row(A::CompleteWhenDue, &[Time], TWO_SIDES, &[Delivered]),
     ]

@@ -109,6 +109,8 @@ pub enum EscrowEvent {
     Cancelled,
     /// The provider is being asked to give money back.
     Refunding,
+    /// The provider refuses to give money back; the merchant decides again.
+    RefundFailed,
     /// Money went back to the buyer.
     Refunded,
     /// Money went to the seller.
@@ -132,6 +134,7 @@ impl EscrowEvent {
             Self::CancellationRejected => "escrow.cancellation_rejected",
             Self::Cancelled => "escrow.cancelled",
             Self::Refunding => "escrow.refunding",
+            Self::RefundFailed => "escrow.refund_failed",
             Self::Refunded => "escrow.refunded",
             Self::Released => "escrow.released",
         }
@@ -295,6 +298,20 @@ impl Escrow {
         self.times.completed = Some(now);
         let events = vec![EscrowEvent::Refunded, EscrowEvent::Released, EscrowEvent::Completed];
         Ok(Step { escrow: self, events, refund: None, release: Some(settlement) })
+    }
+
+    /// The provider has refused to give the money back, for good: all of it is still held, and somebody has to decide.
+    ///
+    /// # Errors
+    /// Refused unless that was being waited for.
+    pub fn refund_refused(mut self, now: DateTime<Utc>) -> Result<Step, Refusal> {
+        let State::Refunding { settlement } = self.state else {
+            let status = self.state.status().as_str();
+            return Err(Refusal::EscrowActionNotInState { action: "refund", status });
+        };
+        self.state = State::RefundFailed { settlement };
+        self.times.refund_failed = Some(now);
+        Ok(Step::plain(self, EscrowEvent::RefundFailed))
     }
 
     /// Keeps the escrow for a payment that is about to be tried: until it has an outcome nothing else moves it.

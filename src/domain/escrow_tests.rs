@@ -55,6 +55,7 @@ fn escrow(mode: Mode, status: Status) -> Escrow {
             State::CancellationRequested { from: Suspended::Delivered { left: Duration::seconds(60) } }
         }
         Status::Refunding => State::Refunding { settlement },
+        Status::RefundFailed => State::RefundFailed { settlement },
         Status::Completed => State::Completed { settlement },
         Status::Cancelled => State::Cancelled { settlement: None },
     };
@@ -142,6 +143,12 @@ fn the_life_of_an_escrow_is_this_table() {
                 mode.as_str(),
                 status.as_str(),
                 told(escrow(mode, status).refunded(at(99)))
+            ));
+            table.push_str(&format!(
+                "{} {} refund refused: {}\n",
+                mode.as_str(),
+                status.as_str(),
+                told(escrow(mode, status).refund_refused(at(99)))
             ));
         }
     }

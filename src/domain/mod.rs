@@ -17,6 +17,7 @@ pub mod endpoint_health;
 pub mod escrow;
 pub mod escrow_acts;
 pub mod escrow_contract;
+pub mod escrow_facts;
 pub mod escrow_files;
 pub mod escrow_money;
 pub mod event_replay;

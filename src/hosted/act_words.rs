@@ -78,6 +78,7 @@ pub fn told(
 
 fn back(escrow: &Escrow, total: &str, to: &str) -> String {
     match escrow.state.status() {
+        Status::RefundFailed => format!("{total} could not be given back yet. It stays held until that is settled."),
         Status::Cancelled => format!("{total} went back to {to}. Banks can need some days to show it."),
         _ => format!("{total} is going back to {to}. We repeat it by ourselves until the bank has answered."),
     }

@@ -46,6 +46,7 @@ fn status_words(status: Status) -> &'static str {
         Status::Disputed => "disputed, waiting for a decision",
         Status::CancellationRequested => "cancellation asked for, waiting for the seller",
         Status::Refunding => "decided, money is on its way back",
+        Status::RefundFailed => "decided, but the bank does not give the money back; waiting for a new decision",
         Status::Completed => "completed",
         Status::Cancelled => "cancelled",
     }

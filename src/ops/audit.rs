@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::store::audit::{BrokenRow, Check, Snapshot};
 use crate::store::escrow_history::{BrokenChain, WrongBooks};
+use crate::store::escrow_replay::WrongEvidence;
 
 /// How an audit is made.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +72,7 @@ pub async fn run(url: &str, options: Options) -> Result<Audit> {
         rules.push(Rule { name, rule, broken: broken.total, findings });
     }
     rules.push(escrow_histories(snapshot.broken_chains().await?, options.findings_max));
+    rules.push(escrow_evidence(snapshot.wrong_evidence(options.findings_max).await?));
     rules.push(escrow_books(snapshot.wrong_books(options.findings_max).await?));
     let old = snapshot.old_doubts(options.doubts_after_minutes, options.findings_max).await?;
     snapshot.end().await?;
@@ -101,8 +103,23 @@ fn escrow_histories(chains: Vec<BrokenChain>, findings_max: i64) -> Rule {
     }
 }
 
-fn escrow_books(books: Vec<WrongBooks>) -> Rule {
-    let broken = i64::try_from(books.len()).unwrap_or(i64::MAX);
+fn escrow_evidence((broken, wrong): (i64, Vec<WrongEvidence>)) -> Rule {
+    let findings = wrong.into_iter().map(|wrong| Finding {
+        sentence: format!(
+            "{} of escrow {} {}. Somebody wrote to the tables by hand: the history, while its chain is whole, says what it was",
+            wrong.thing, wrong.escrow_id, wrong.fault
+        ),
+        id: wrong.escrow_id,
+    });
+    Rule {
+        name: "escrow_evidence_fits",
+        rule: "deal, signatures, files, words, times and amounts of each escrow are what its history says",
+        broken,
+        findings: findings.collect(),
+    }
+}
+
+fn escrow_books((broken, books): (i64, Vec<WrongBooks>)) -> Rule {
     let findings = books.into_iter().map(|wrong| Finding {
         sentence: format!(
             "the ledger holds {} for escrow {} and its status says {}. Look at its history and its refunds; pay nothing out until they agree",

@@ -273,7 +273,13 @@ async fn act_inside(app: &App, id: &SessionId, handed_in: HandedIn) -> Result<Ac
     for (place, file) in (1..).zip(handed_in.files) {
         let attachment = attached(&own, &escrow_id, party, place, &file, now);
         if let Some(files) = detail["files"].as_array_mut() {
-            files.push(json!({"id": attachment.id.as_str(), "sha256": hex::encode(attachment.sha256)}));
+            files.push(json!({
+                "id": attachment.id.as_str(),
+                "sha256": hex::encode(attachment.sha256),
+                "file_name": attachment.file_name,
+                "content_type": attachment.kind.content_type(),
+                "size": attachment.size_bytes,
+            }));
         }
         escrow_evidence::insert_attachment(&mut transaction, &attachment, &file.content).await?;
     }
@@ -313,6 +319,22 @@ fn attached(
         size_bytes: i64::try_from(file.content.len()).unwrap_or(i64::MAX),
         created_at: now,
     }
+}
+
+/// What the history keeps of the deal that an escrow is made for.
+pub(super) fn deal(escrow: &Escrow) -> Value {
+    json!({
+        "mode": escrow.mode.as_str(),
+        "title": escrow.title,
+        "amount": escrow.total.minor,
+        "currency": escrow.total.currency.code(),
+        "application_fee_amount": escrow.fee_minor,
+        "buyer_email": escrow.buyer_email,
+        "seller_email": escrow.seller_email,
+        "estimated_delivery_days": escrow.estimated_delivery_days,
+        "inspection_days": escrow.inspection_days,
+        "contract_sha256": escrow.contract.as_ref().map(|contract| hex::encode(contract.sha256)),
+    })
 }
 
 /// What the history keeps of a signature: all of its evidence, so that the chain covers it.
@@ -471,6 +493,24 @@ pub(super) async fn refunded(
     let step = escrow.refunded(now)?;
     let detail = json!({"refund": refund.id.as_str(), "amount": refund.total.minor});
     let doing = Doing { act: "refunded", by: "provider", from, session: None, detail };
+    save_step(connection, step, doing, None, announcements, now).await.map(|_| ())
+}
+
+/// The provider refuses to give an escrow's money back.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn refund_refused(
+    connection: &mut Connection,
+    escrow: Escrow,
+    refund: &Refund,
+    announcements: &mut Announcements<'_>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let from = escrow.state.status();
+    let step = escrow.refund_refused(now)?;
+    let detail = json!({"refund": refund.id.as_str(), "amount": refund.total.minor});
+    let doing = Doing { act: "refund_refused", by: "provider", from, session: None, detail };
     save_step(connection, step, doing, None, announcements, now).await.map(|_| ())
 }
 

@@ -4,7 +4,6 @@
 //! once what cannot be; and again when it is done, in `ops::escrow_acts`.
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
 
 use super::escrow_acts::{self, Doing, Locked, ask_for, detail_of, evidence, save_step};
 use super::replay::{Answer, Write};
@@ -68,8 +67,7 @@ pub async fn create(app: &App, write: &Write, new: NewEscrow) -> Result<Answer> 
             let mut announcements = Announcements::new(&cause, now);
             let from = escrow.state.status();
             let step = Step { escrow, events: vec![EscrowEvent::Created], refund: None, release: None };
-            let detail = json!({"amount": step.escrow.total.minor, "currency": step.escrow.total.currency.code(),
-                "contract_sha256": step.escrow.contract.as_ref().map(|contract| hex::encode(contract.sha256))});
+            let detail = escrow_acts::deal(&step.escrow);
             let by = Actor::Merchant.as_str();
             let doing = Doing { act: "created", by, from, session: None, detail };
             let (mut escrow, _) = save_step(connection, step, doing, None, &mut announcements, now).await?;

@@ -255,11 +255,12 @@ async fn settle(app: &App, known: &Refund, state: RefundState, reference: Option
             escrow_acts::refunded(&mut transaction, escrow, &refund, &mut announcements, now).await?;
         }
     } else {
+        announcements.object(&mut session, "refund.failed", refund.id.as_str(), &object);
         if let Some(escrow) = escrow {
             tracing::error!(escrow = %escrow.id, refund = %refund.id, charge = %charge.id,
-                "the provider says that an escrow's money cannot be given back; somebody has to look at it");
+                "the provider refuses to give an escrow's money back; it stays held until the merchant decides again with resolve");
+            escrow_acts::refund_refused(&mut transaction, escrow, &refund, &mut announcements, now).await?;
         }
-        announcements.object(&mut session, "refund.failed", refund.id.as_str(), &object);
     }
     store::refunds::save(&mut transaction, &refund, now).await?;
     store::sessions::save(&mut transaction, &[&session]).await?;

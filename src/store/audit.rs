@@ -9,6 +9,7 @@
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::escrow_history::{self, BrokenChain, WrongBooks};
+use super::escrow_replay::{self, WrongEvidence};
 use super::{Connection, applied, audit_disputes, connect_once, options};
 use crate::error::{Error, Result};
 
@@ -464,11 +465,19 @@ impl Snapshot {
         escrow_history::broken_chains(&mut self.connection).await
     }
 
+    /// What was handed in to escrows, or decided, and is not what their histories say: how much, and the first `limit`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn wrong_evidence(&mut self, limit: i64) -> Result<(i64, Vec<WrongEvidence>)> {
+        escrow_replay::wrong_evidence(&mut self.connection, limit).await
+    }
+
     /// Escrows for which the ledger holds another amount than their status says.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn wrong_books(&mut self, limit: i64) -> Result<Vec<WrongBooks>> {
+    pub async fn wrong_books(&mut self, limit: i64) -> Result<(i64, Vec<WrongBooks>)> {
         escrow_history::wrong_books(&mut self.connection, limit).await
     }
 

@@ -19,7 +19,7 @@ const CHAINS_PER_ROUND: i64 = 200;
 /// What happened, as it is written down.
 #[derive(Debug, Serialize)]
 pub struct Entry<'a> {
-    /// The act, or `created`, `payment_started`, `payment_declined`, `refunded`.
+    /// The act, or `created`, `payment_started`, `payment_declined`, `refunded`, `refund_refused`.
     pub act: &'a str,
     /// `buyer`, `seller`, `merchant`, `time` or `provider`.
     pub by: &'a str,
@@ -167,13 +167,14 @@ pub struct WrongBooks {
 }
 
 /// Escrows for which the books hold another amount than their status says: all of it while paid, nothing before
-/// and after, and what has not gone back yet in between. At most `limit`, in order of the id.
+/// and after, and what has not gone back yet in between. Gives how many there are, and the first `limit` of them in
+/// order of the id.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn wrong_books(connection: &mut Connection, limit: i64) -> Result<Vec<WrongBooks>> {
+pub async fn wrong_books(connection: &mut Connection, limit: i64) -> Result<(i64, Vec<WrongBooks>)> {
     let rows = sqlx::query(
-        "select id, held, expected from (
+        "select id, held, expected, count(*) over () as total from (
              select e.id,
                  coalesce((select sum(l.amount) from ledger_entry l where l.account = 'held'
                      and (l.object_id = e.id or l.object_id = e.charge_id or l.object_id in
@@ -185,7 +186,9 @@ pub async fn wrong_books(connection: &mut Connection, limit: i64) -> Result<Vec<
     .bind(limit)
     .fetch_all(connection)
     .await?;
-    rows.iter()
+    let total = rows.first().map_or(Ok(0), |row| row.try_get("total"))?;
+    let shown = rows
+        .iter()
         .map(|row| {
             Ok(WrongBooks {
                 escrow_id: row.try_get("id")?,
@@ -193,5 +196,6 @@ pub async fn wrong_books(connection: &mut Connection, limit: i64) -> Result<Vec<
                 expected: row.try_get("expected")?,
             })
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok((total, shown))
 }

@@ -52,6 +52,7 @@ fn to_state(id: &str, row: &PgRow) -> Result<State> {
         }
         (Status::CancellationRequested, Some(_), None, None) => State::CancellationRequested { from },
         (Status::Refunding, None, None, Some(settlement)) => State::Refunding { settlement },
+        (Status::RefundFailed, None, None, Some(settlement)) => State::RefundFailed { settlement },
         (Status::Completed, None, None, Some(settlement)) => State::Completed { settlement },
         (Status::Cancelled, None, None, settlement) => State::Cancelled { settlement },
         _ => return Err(broken("status and what belongs to it disagree")),
@@ -137,6 +138,7 @@ fn to_escrow(row: &PgRow) -> Result<Escrow> {
             cancellation_rejected: row.try_get("cancellation_rejected_at")?,
             completed: row.try_get("completed_at")?,
             cancelled: row.try_get("cancelled_at")?,
+            refund_failed: row.try_get("refund_failed_at")?,
             refunded: row.try_get("refunded_at")?,
             released: row.try_get("released_at")?,
         },
@@ -214,7 +216,8 @@ pub async fn save(connection: &mut Connection, escrow: &Escrow) -> Result<()> {
              buyer_signed_at = $23, seller_signed_at = $24, paid_at = $25, delivered_at = $26,
              delivery_rejected_at = $27, disputed_at = $28, resolved_at = $29, cancellation_requested_at = $30,
              cancellation_rejected_at = $31, completed_at = $32, cancelled_at = $33, refunded_at = $34,
-             released_at = $35, event_count = $36, history_count = $37, history_head = $38
+             released_at = $35, event_count = $36, history_count = $37, history_head = $38,
+             refund_failed_at = $39
          where id = $1",
     )
     .bind(escrow.id.as_str())
@@ -255,6 +258,7 @@ pub async fn save(connection: &mut Connection, escrow: &Escrow) -> Result<()> {
     .bind(escrow.event_count)
     .bind(escrow.history_count)
     .bind(escrow.history_head.as_slice())
+    .bind(times.refund_failed)
     .execute(connection)
     .await?;
     Ok(())

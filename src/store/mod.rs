@@ -15,6 +15,7 @@ pub mod endpoint_health;
 pub mod endpoints;
 pub mod escrow_evidence;
 pub mod escrow_history;
+pub mod escrow_replay;
 pub mod escrows;
 pub mod event_replays;
 pub mod event_stream;

@@ -79,6 +79,8 @@ pub struct Escrow {
     pub payment_intent: Option<String>,
     /// Where a disputed escrow, or one whose cancellation was asked for, came from.
     pub previous_status: Option<&'static str>,
+    /// When the provider last refused to give money back, in Unix seconds.
+    pub refund_failed_at: Option<i64>,
     /// Unix seconds.
     pub refunded_at: Option<i64>,
     /// Unix seconds.
@@ -93,7 +95,8 @@ pub struct Escrow {
     pub seller_signed_at: Option<i64>,
     /// Who gets what, once that is decided.
     pub settlement: Option<Settlement>,
-    /// `pending`, `paid`, `delivered`, `disputed`, `cancellation_requested`, `refunding`, `completed` or `cancelled`.
+    /// `pending`, `paid`, `delivered`, `disputed`, `cancellation_requested`, `refunding`, `refund_failed`, `completed` or
+    /// `cancelled`.
     pub status: &'static str,
     /// What it is about.
     pub title: String,
@@ -151,6 +154,7 @@ impl Escrow {
             paid_at: at(times.paid),
             payment_intent: escrow.payment.as_ref().map(|payment| payment.payment_id.to_string()),
             previous_status: escrow.state.previous().map(escrow::Status::as_str),
+            refund_failed_at: at(times.refund_failed),
             refunded_at: at(times.refunded),
             released_at: at(times.released),
             resolution: words.resolution,

@@ -37,6 +37,8 @@ mod escrow_evidence;
 mod escrow_fraud;
 mod escrow_money;
 mod escrow_races;
+mod escrow_refusals;
+mod escrow_tampering;
 mod escrow_walks;
 mod event_replays;
 mod event_retention;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::fields::{email, metadata, moment, text};
+use super::fields::{email, metadata, moment, seen, seen_text, text};
 use super::params::MetadataParam;
 use super::saved_card_params::{CustomerCreation, ForWhom, SavedPaymentMethodOptions, SetupFutureUsage};
 use crate::domain::money::Currency;
@@ -17,6 +17,7 @@ use crate::domain::payment;
 use crate::domain::pricing::{LineInput, PricedCart, price_lines};
 use crate::domain::redirect::{AllowedRedirect, RedirectError, WayBack};
 use crate::domain::session::{Options, WaysBack};
+use crate::domain::unseen::Lines;
 use crate::error::{Error, Result};
 use crate::i18n::{LOCALE_AUTO, Locale};
 use crate::ops::saved_cards::CUSTOMER_ALWAYS;
@@ -377,6 +378,10 @@ impl LineItemParam {
                 return Err(Error::invalid("url_invalid", &param, format!("`{param}` must be an http or https URL.")));
             }
         }
+        seen(&format!("{at}[price_data][product_data][name]"), &product_data.name, Lines::Many)?;
+        if let Some(text) = &product_data.description {
+            seen(&format!("{at}[price_data][product_data][description]"), text, Lines::Many)?;
+        }
         Ok(LineInput {
             name: product_data.name,
             description: product_data.description,
@@ -423,6 +428,7 @@ impl CreateCheckoutSession {
                     return Err(Error::invalid("parameter_missing", "currency", "Missing required param: currency."));
                 };
                 let name = self.description.take().filter(|name| !name.trim().is_empty());
+                seen("description", name.as_deref().unwrap_or_default(), Lines::Many)?;
                 let line = LineInput {
                     name: name.unwrap_or_else(|| LINE_NAME_DEFAULT.to_owned()),
                     description: None,
@@ -533,7 +539,11 @@ impl CreateCheckoutSession {
                 Some(CaptureMethod::Manual) => payment::CaptureMethod::Manual,
                 _ => payment::CaptureMethod::Automatic,
             },
-            payment_description: text("payment_intent_data[description]", data.description, DESCRIPTION_CHARS_MAX)?,
+            payment_description: seen_text(
+                "payment_intent_data[description]",
+                data.description,
+                DESCRIPTION_CHARS_MAX,
+            )?,
             payment_metadata: metadata("payment_intent_data[metadata]", data.metadata)?,
             receipt_email: email("payment_intent_data[receipt_email]", data.receipt_email)?,
             statement_descriptor: statement("statement_descriptor", data.statement_descriptor)?,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::checkout_session_params::{currency, way_back};
-use super::fields::{email, metadata, moment, text};
+use super::fields::{email, metadata, moment, seen, seen_text};
 use super::params::MetadataParam;
 use crate::domain::escrow::{
     Act, CONTRACT_TERMS_CHARS_MAX, DELIVERY_DAYS_MAX, INSPECTION_DAYS_DEFAULT, INSPECTION_DAYS_MAX, Mode,
@@ -19,6 +19,7 @@ use crate::domain::escrow_money::Resolution;
 use crate::domain::money::Money;
 use crate::domain::redirect::AllowedRedirect;
 use crate::domain::session::WaysBack;
+use crate::domain::unseen::Lines;
 use crate::error::{Error, Result};
 use crate::i18n::{LOCALE_AUTO, Locale};
 use crate::ops::escrows::{NewAct, NewEscrow};
@@ -95,7 +96,7 @@ fn days(param: &str, value: Option<i64>, days_max: u16) -> Result<Option<u16>> {
 
 /// A text that must say something.
 fn words(param: &str, value: Option<String>, chars_max: usize) -> Result<String> {
-    let value = text(param, value, chars_max)?.ok_or_else(|| missing(param))?;
+    let value = seen_text(param, value, chars_max)?.ok_or_else(|| missing(param))?;
     let value = value.trim();
     if value.is_empty() {
         let message = format!("`{param}` must not be blank.");
@@ -131,10 +132,7 @@ impl CreateEscrow {
             return Err(Error::invalid("parameter_invalid_integer", "application_fee_amount", message));
         }
         let title = words("title", Some(self.title), TITLE_CHARS_MAX)?;
-        if title.contains(char::is_control) {
-            let message = "`title` must be one line of text.";
-            return Err(Error::invalid("parameter_invalid_string", "title", message));
-        }
+        seen("title", &title, Lines::One)?;
         let buyer_email = email("buyer_email", Some(self.buyer_email))?.ok_or_else(|| missing("buyer_email"))?;
         let seller_email = email("seller_email", self.seller_email)?;
         let estimated_delivery_days = days("estimated_delivery_days", self.estimated_delivery_days, DELIVERY_DAYS_MAX)?;
@@ -241,7 +239,7 @@ pub struct CreateEscrowSession {
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub metadata: MetadataParam,
-    /// The deadline in Unix seconds; half an hour unless given.
+    /// The deadline in Unix seconds, 1 to 30 minutes from now; half an hour unless given.
     pub expires_at: Option<i64>,
     /// The user's language, or `auto`.
     pub locale: Option<String>,
@@ -307,8 +305,8 @@ impl DeliverEscrow {
     /// `Invalid` with the parameter at fault.
     pub fn request(self) -> Result<Request> {
         Ok(Request::Deliver {
-            tracking_reference: text("tracking_reference", self.tracking_reference, TRACKING_CHARS_MAX)?,
-            note: text("note", self.note, REASON_CHARS_MAX)?,
+            tracking_reference: seen_text("tracking_reference", self.tracking_reference, TRACKING_CHARS_MAX)?,
+            note: seen_text("note", self.note, REASON_CHARS_MAX)?,
         })
     }
 }

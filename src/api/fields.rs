@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::params::MetadataParam;
 use crate::domain::email::parse_email;
 use crate::domain::session::Metadata;
+use crate::domain::unseen::{Lines, first_unseen};
 use crate::error::{Error, Result};
 use crate::store::{CreatedFilter, Page};
 use crate::wire::Expand;
@@ -40,6 +41,28 @@ pub fn text(param: &str, value: Option<String>, chars_max: usize) -> Result<Opti
         }
         other => Ok(other),
     }
+}
+
+/// A text that people read before they pay or sign: nothing in it hides or turns the text round it.
+pub fn seen(param: &str, value: &str, lines: Lines) -> Result<()> {
+    let Some(one) = first_unseen(value, lines) else { return Ok(()) };
+    let message = match one {
+        '\n' | '\r' => format!("`{param}` must be one line of text."),
+        _ => format!(
+            "`{param}` holds the character U+{:04X}, which nobody sees or which turns the text round it. Leave it out.",
+            u32::from(one)
+        ),
+    };
+    Err(Error::invalid("parameter_invalid_string", param, message))
+}
+
+/// The same for a text that may be missing.
+pub fn seen_text(param: &str, value: Option<String>, chars_max: usize) -> Result<Option<String>> {
+    let value = text(param, value, chars_max)?;
+    if let Some(value) = &value {
+        seen(param, value, Lines::Many)?;
+    }
+    Ok(value)
 }
 
 /// An e-mail address.

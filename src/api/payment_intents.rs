@@ -4,7 +4,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Found;
-use super::fields::{CreatedParam, ExpandParams, apply_metadata, email, expand, page, text};
+use super::fields::{CreatedParam, ExpandParams, apply_metadata, email, expand, page, seen_text};
 use super::guard::{Call, Id};
 use super::params::{MetadataParam, Patch};
 use crate::domain::id::PaymentId;
@@ -90,7 +90,7 @@ pub async fn update(Id(id): Id, call: Call) -> Result<Answer> {
     let description = match params.description {
         Patch::Absent => None,
         Patch::Clear => Some(None),
-        Patch::Set(description) => Some(text("description", Some(description), DESCRIPTION_CHARS_MAX)?),
+        Patch::Set(description) => Some(seen_text("description", Some(description), DESCRIPTION_CHARS_MAX)?),
     };
     let receipt_email = match params.receipt_email {
         Patch::Absent => None,

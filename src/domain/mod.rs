@@ -39,3 +39,4 @@ pub mod routing;
 pub mod session;
 pub mod session_acts;
 pub mod signature;
+pub mod unseen;

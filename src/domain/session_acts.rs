@@ -3,12 +3,15 @@
 //! The rule: the session ends with its act, once; where the act has become impossible it ends as
 //! failed and nothing is done. Whether the act is possible is the escrow's to say.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 
 use super::escrow::{Act, Actor};
 use super::id::EscrowId;
 use super::refusal::Refusal;
 use super::session::{Session, SessionEvent, State, Transition};
+
+/// Longest life of a link to an act: the escrow moves on, and whoever still wants to act asks for a new link.
+pub const ACT_LIFETIME_MAX: Duration = Duration::minutes(30);
 
 /// What a session is a ticket for.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -15,6 +15,7 @@ use crate::domain::escrow::{Act, DISPUTE_REASONS, REASON_CHARS_MAX, SIGNATURE_NA
 use crate::domain::escrow_acts::Request;
 use crate::domain::escrow_files::{FILE_BYTES_MAX, FILES_MAX, FileKind};
 use crate::domain::session::Session;
+use crate::domain::unseen::{Lines, first_unseen};
 use crate::ops::escrow_acts::HandedInFile;
 
 /// Largest form with files: all files at their largest, and the text beside them.
@@ -72,7 +73,8 @@ impl ActForm {
         let mut wrong = |field, message: &str| errors.push(ActError { field, message: message.to_owned() });
         let ActTyped { name, reason, text } = self.typed;
         if act == Act::SignContract {
-            if name.chars().filter(|one| one.is_alphabetic()).count() < 2 || name.chars().any(is_unseen) {
+            let is_seen = first_unseen(&name, Lines::One).is_none_or(char::is_control);
+            if name.chars().filter(|one| one.is_alphabetic()).count() < 2 || !is_seen {
                 wrong(ActField::Name, "Enter your full name, in letters.");
             } else if name.chars().count() > SIGNATURE_NAME_CHARS_MAX || name.chars().any(char::is_control) {
                 wrong(ActField::Name, "Enter your name in one line of at most 100 characters.");
@@ -88,8 +90,12 @@ impl ActForm {
             if text.is_empty() {
                 let message = if act == Act::Dispute { "Say what happened." } else { "Say why." };
                 wrong(ActField::Text, message);
-            } else if text.chars().count() > REASON_CHARS_MAX || text.contains('\0') {
+            } else if text.chars().count() > REASON_CHARS_MAX {
                 wrong(ActField::Text, "Use at most 2,000 characters.");
+            } else if let Some(one) = first_unseen(&text, Lines::Many) {
+                // The other side reads it: what it does not show, or shows the other way round, is not said.
+                let message = format!("Leave the character U+{:04X} out: it cannot be seen.", u32::from(one));
+                wrong(ActField::Text, &message);
             }
         }
         if let Some(message) = &self.trouble {
@@ -112,13 +118,6 @@ impl ActForm {
             Err(errors)
         }
     }
-}
-
-/// Characters that nobody sees, or that turn the reading direction of what follows: a signature made of them is
-/// nobody's, or reads as another's (Unicode's default ignorable and bidirectional controls).
-fn is_unseen(one: char) -> bool {
-    matches!(one, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Reads an act's form that is proven to come from our page in this browser.

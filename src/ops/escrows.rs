@@ -17,7 +17,7 @@ use crate::domain::id::{AttachmentId, EscrowId, LineItemId, SessionId};
 use crate::domain::money::Money;
 use crate::domain::pricing::PricedLine;
 use crate::domain::session::{self, Line, Metadata, Options, Session, SessionEvent, WaysBack};
-use crate::domain::session_acts::EscrowTicket;
+use crate::domain::session_acts::{ACT_LIFETIME_MAX, EscrowTicket};
 use crate::error::{Error, Result};
 use crate::store::escrow_evidence::{self, Attachment, Signature};
 use crate::store::escrows::Filter;
@@ -245,7 +245,7 @@ pub async fn create_session(app: &App, write: &Write, id: &str, new: NewAct, exp
             let absent = || Error::not_found("escrow", id);
             let escrow = store::escrows::find(&mut *connection, &known.id).await?.ok_or_else(absent)?;
             let party = escrow.check(new.act, escrow.party(&new.target_user_email), now)?;
-            let expires_at = lifetime(app, new.expires_at, now)?;
+            let expires_at = lifetime(app.settings.session_lifetime_max.min(ACT_LIFETIME_MAX), new.expires_at, now)?;
             let mut session = session_for(&escrow, new, party, now, expires_at);
             let cause = write.cause();
             let mut announcements = Announcements::new(&cause, now);

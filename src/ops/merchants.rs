@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::app::App;
 use crate::domain::api_key::SecretKey;
 use crate::domain::id::{ApiKeyId, MerchantId};
+use crate::domain::unseen::{Lines, first_unseen};
 use crate::error::{Error, Result};
 use crate::store::merchants::{self, ApiKey, Merchant};
 
@@ -25,11 +26,13 @@ pub struct NewMerchant {
 }
 
 fn check_name(name: &str) -> Result<()> {
-    let fine = !name.trim().is_empty() && name.chars().count() <= NAME_CHARS_MAX && !name.chars().any(char::is_control);
+    let is_seen = first_unseen(name, Lines::One).is_none();
+    let fine = !name.trim().is_empty() && name.chars().count() <= NAME_CHARS_MAX && is_seen;
     if fine {
         return Ok(());
     }
-    let message = format!("`name` must be 1 to {NAME_CHARS_MAX} characters without control characters.");
+    let message =
+        format!("`name` must be 1 to {NAME_CHARS_MAX} characters, none of which hides or turns the text round it.");
     Err(Error::invalid("parameter_invalid", "name", message))
 }
 

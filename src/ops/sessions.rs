@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 
 use super::replay::{Answer, Write};
 use super::{Announcements, Caller, batching, count_ended, customers};
@@ -59,8 +59,7 @@ pub fn page_url(app: &App, session: &SessionId) -> String {
 ///
 /// # Errors
 /// `Invalid` when the one asked for is out of bounds.
-pub(super) fn lifetime(app: &App, asked: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
-    let ceiling = app.settings.session_lifetime_max;
+pub(super) fn lifetime(ceiling: Duration, asked: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
     deadline(asked, ceiling, now).map_err(|error| {
         let message = match error {
             LifetimeError::TooShort => "`expires_at` must be at least 1 minute from now.".to_owned(),
@@ -90,7 +89,7 @@ pub(super) fn must_be_reachable(app: &App, target: Option<&str>) -> Result<()> {
 /// `Invalid` for a deadline out of bounds, those of the idempotency key, and the database's.
 pub async fn create(app: &App, write: &Write, new: NewSession, expand: &Expand) -> Result<Answer> {
     let now = app.clock.now();
-    let expires_at = lifetime(app, new.expires_at, now)?;
+    let expires_at = lifetime(app.settings.session_lifetime_max, new.expires_at, now)?;
     must_be_reachable(app, new.target_user_email.as_deref())?;
     let caller = &write.caller;
     let customer_id = match &new.customer {

@@ -134,12 +134,63 @@ async fn what_a_merchant_sends_comes_back_and_reading_gives_the_same_object() {
 async fn text_of_every_script_comes_back_as_it_was_sent() {
     let world = World::without_worker().await;
     let merchant = world.merchant().await;
-    let name = "Ünï & <b>قهوة</b> 咖啡 ☕\u{202e}\u{200f} \"x\" 'y' %41 +";
-    let fields = [("metadata[note]", name), ("line_items[0][price_data][product_data][name]", name)];
+    let name = "Ünï & <b>قهوة</b> 咖啡 ☕\u{200f} \"x\" 'y' %41 +";
+    let note = &format!("{name}\u{202e}\u{200b}");
+    let fields = [("metadata[note]", note.as_str()), ("line_items[0][price_data][product_data][name]", name)];
     let session = merchant.session_with(&[&fields[..], &[("expand[]", "line_items")]].concat()).await;
-    assert_eq!(session["metadata"]["note"], name);
+    assert_eq!(session["metadata"]["note"], note.as_str());
     assert_eq!(session["line_items"]["data"][0]["description"], name);
-    assert_eq!(merchant.read(&session).await["metadata"]["note"], name);
+    assert_eq!(merchant.read(&session).await["metadata"]["note"], note.as_str());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_a_payer_could_not_see_is_refused_wherever_he_reads_it() {
+    let world = World::without_worker().await;
+    let merchant = world.merchant().await;
+    let product = "line_items[0][price_data][product_data]";
+    for one in ["\u{202e}", "\u{2066}", "\u{200b}", "\u{ad}", "\u{feff}", "\u{3164}"] {
+        let text = format!("Coffee{one}eeffoC");
+        for param in [
+            format!("{product}[name]"),
+            format!("{product}[description]"),
+            "payment_intent_data[description]".to_owned(),
+        ] {
+            let fields = crate::merchant::coffee_with(&[(param.as_str(), text.as_str())]);
+            let refused = merchant.post("/v1/checkout/sessions", &fields).await;
+            let message = refused.refused_with(400, "parameter_invalid_string", &param)["message"].to_string();
+            let code = format!("U+{:04X}", u32::from(one.chars().next().expect("a character")));
+            assert!(message.contains(&code), "{message}");
+        }
+        let plain = [
+            ("amount", "100"),
+            ("currency", "eur"),
+            ("description", text.as_str()),
+            ("success_url", "https://shop.example/ok"),
+        ];
+        merchant.post("/v1/checkout/sessions", &plain).await.refused_with(
+            400,
+            "parameter_invalid_string",
+            "description",
+        );
+        for (param, mode) in [("title", "quick"), ("contract_terms", "standard")] {
+            let mut fields = crate::deal::canoe(mode);
+            fields.retain(|(name, _)| *name != param);
+            fields.push((param, &text));
+            merchant.post("/v1/escrows", &fields).await.refused_with(400, "parameter_invalid_string", param);
+        }
+    }
+    let mut lines = crate::deal::canoe("quick");
+    lines[0] = ("title", "A canoe\nand a paddle");
+    merchant.post("/v1/escrows", &lines).await.refused_with(400, "parameter_invalid_string", "title");
+    let new = checkstand::ops::merchants::NewMerchant {
+        id: None,
+        name: "Evil\u{202e}pohS".to_owned(),
+        support_email: None,
+        accent_color: None,
+    };
+    let error = checkstand::ops::merchants::create(world.app(), new).await.expect_err("a name that turns round");
+    assert!(format!("{error:?}").contains("hides or turns"), "{error:?}");
     world.end().await;
 }
 

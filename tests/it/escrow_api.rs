@@ -233,3 +233,28 @@ async fn escrows_are_listed_read_and_noted_on_and_their_events_are_numbered_with
     assert_eq!(session["data"][0]["escrow"]["id"], story.id.as_str());
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_link_to_an_act_lives_half_an_hour_at_most() {
+    let world = World::without_worker().await;
+    let story = Story::begin(&world, "quick").await;
+    let now = world.app().clock.now().timestamp();
+    let ask = async |expires_at: Option<i64>| {
+        let text = expires_at.map(|at| at.to_string()).unwrap_or_default();
+        let mut fields = vec![("action", "accept_pay"), ("target_user_email", BUYER)];
+        fields.push(("redirect_url", "https://shop.example/deal"));
+        if expires_at.is_some() {
+            fields.push(("expires_at", &text));
+        }
+        story.merchant.post(&format!("/v1/escrows/{}/sessions", story.id), &fields).await
+    };
+    for late in [now + 31 * 60 + 30, now + 86_400] {
+        let refused = ask(Some(late)).await.refused_with(400, "parameter_invalid", "expires_at");
+        assert!(refused["message"].as_str().is_some_and(|text| text.contains("30 minutes")), "{refused}");
+    }
+    ask(Some(now + 5)).await.refused_with(400, "parameter_invalid", "expires_at");
+    assert_eq!(ask(Some(now + 300)).await.ok()["expires_at"], now + 300);
+    let lives = ask(None).await.ok()["expires_at"].as_i64().expect("a deadline") - now;
+    assert!((29 * 60..=31 * 60).contains(&lives), "{lives}");
+    world.end().await;
+}

@@ -61,6 +61,8 @@ async fn files_that_are_not_what_they_say_too_many_or_too_large_are_refused_and_
     }
     let answer = press_with_files(&mut story.buyer, &session, &[("reason", "damaged")], &[fine]).await;
     answer.says("Say what happened.");
+    let turned = [("reason", "damaged"), ("text", "It is \u{202e}enif")];
+    press_with_files(&mut story.buyer, &session, &turned, &[fine]).await.says("U+202E");
     assert_eq!(world.count("select count(*) from escrow_attachment").await, 0);
     assert_eq!(story.merchant.read(&session).await["state"], "pending");
     let mut thief = reader(&world, 0);

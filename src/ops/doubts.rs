@@ -99,6 +99,7 @@ pub(super) async fn look_up(app: &App, charge: &Charge, now: DateTime<Utc>) -> R
     }
     let answer = tokio::time::timeout(CHARGE_TIMEOUT, provider.look_up(&charge_ref(charge))).await;
     let answer = answer.unwrap_or(LookUp::Unknown);
+    crash_point!("return.answered");
     outages::hear_look_up(app, &charge.provider, answer != LookUp::Unknown);
     match answer {
         // That a question was not sent says nothing of the charge.

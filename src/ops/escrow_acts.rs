@@ -15,6 +15,7 @@ use super::refunds;
 use super::sessions::save_transition;
 use super::{Announcements, count_ended, to_the_end};
 use crate::app::App;
+use crate::crash::crash_point;
 use crate::domain::escrow::{Act, Actor, Escrow, EscrowPayment, Status};
 use crate::domain::escrow_acts::{Request, Step};
 use crate::domain::escrow_files::{FileKind, safe_file_name};
@@ -149,6 +150,7 @@ pub(super) async fn save_step(
         };
         let movement = Movement::Released { seller: parts.seller, merchant: parts.merchant };
         store::ledger::book(connection, &booking, movement).await?;
+        crash_point!("step.released");
     }
     let mut made = None;
     if let Some(amount) = refund {
@@ -158,12 +160,14 @@ pub(super) async fn save_step(
         let metadata = [("escrow".to_owned(), escrow.id.to_string())].into();
         made = Some(refunds::write_down(connection, session, &charge, amount, metadata, announcements, now).await?);
         store::sessions::save(connection, &[session]).await?;
+        crash_point!("step.owed");
     }
     note(connection, &mut escrow, doing, now).await?;
     for event in events {
         announcements.escrow(&mut escrow, event);
     }
     store::escrows::save(connection, &escrow).await?;
+    crash_point!("step.saved");
     Ok((escrow, made))
 }
 
@@ -290,7 +294,9 @@ async fn act_inside(app: &App, id: &SessionId, handed_in: HandedIn) -> Result<Ac
     announcements.session(&mut own, &kinds);
     store::sessions::save(&mut transaction, &[&own]).await?;
     let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;
+    crash_point!("act.written");
     app.store.commit(transaction).await?;
+    crash_point!("act.committed");
     count_ended(&own);
     app.hand_over(outgoing);
     ask_for(app, refund).await;
@@ -538,7 +544,9 @@ pub async fn complete_due(app: &App) -> Result<usize> {
         completed += 1;
     }
     let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;
+    crash_point!("due.written");
     app.store.commit(transaction).await?;
+    crash_point!("due.committed");
     app.hand_over(outgoing);
     Ok(completed)
 }

@@ -10,6 +10,7 @@ use super::replay::{Answer, Write};
 use super::sessions::{lifetime, must_be_reachable, page_url};
 use super::{Announcements, Caller};
 use crate::app::App;
+use crate::crash::crash_point;
 use crate::domain::escrow::{Act, Actor, Contract, Escrow, Mode, State, Times, Words};
 use crate::domain::escrow_acts::{EscrowEvent, Request, Step};
 use crate::domain::escrow_contract::Deal;
@@ -203,13 +204,16 @@ pub async fn change(app: &App, write: &Write, id: &str, request: Request) -> Res
             let (escrow, refund) = save_step(connection, step, doing, paid.as_mut(), &mut announcements, now).await?;
             asked = refund;
             let outgoing = store::outbox::append(connection, &announcements.into_events(), &app.lease(now)).await?;
+            crash_point!("change.written");
             Ok((Answer::new(&wire::escrow::Escrow::new(&escrow)), outgoing))
         })
         .await?;
+    crash_point!("change.committed");
     if asked.is_none() {
         return Ok(answer);
     }
     ask_for(app, asked).await;
+    crash_point!("change.asked");
     let answer = Answer::new(&wire::escrow::Escrow::new(&find(app, &write.caller, id).await?));
     write.keep_instead(app, &answer).await?;
     Ok(answer)

@@ -268,7 +268,9 @@ async fn pass_on(
     announcements.charge(&mut session, "charge.failed", &failed);
     store::sessions::save(&mut transaction, &[&session]).await?;
     let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;
+    crash_point!("pass.written");
     app.store.commit(transaction).await?;
+    crash_point!("pass.committed");
     app.hand_over(outgoing);
     Ok(Some(successor))
 }

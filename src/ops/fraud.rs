@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use super::payments::{provider_of, void};
 use super::references::charge_ref;
 use crate::app::App;
+use crate::crash::crash_point;
 use crate::domain::card::CardSummary;
 use crate::domain::decline::DeclineReason;
 use crate::domain::fraud::{Action, Assessment, Counter, Facts, Subject, plain_email};
@@ -121,6 +122,7 @@ pub(super) async fn assess(
     let Some(found) = rules.before(&facts, &counts) else { return Ok(Gate::Open) };
     let assessment = if *is_for_escrow { found.for_escrow(can.three_d_secure) } else { found };
     store::fraud::note(pool, &charge.id, &assessment).await?;
+    crash_point!("block.noted");
     tell(charge, &assessment);
     match assessment.action {
         Action::Allow => {}
@@ -175,7 +177,10 @@ pub(super) async fn weigh(app: &App, known: &Charge, report: Report) -> Result<W
                 return unchanged(report);
             }
             tell(known, &assessment);
-            let report = match void(provider_of(app, known)?.as_ref(), known).await {
+            crash_point!("weigh.noted");
+            let answer = void(provider_of(app, known)?.as_ref(), known).await;
+            crash_point!("weigh.voided");
+            let report = match answer {
                 Reversal::Done { reference } => {
                     Report::Declined { reason: DeclineReason::Fraudulent, reference: Some(reference), facts }
                 }
@@ -216,6 +221,7 @@ async fn take_if_held(app: &App, known: &Charge, report: Report) -> Result<Repor
     }
     let provider = provider_of(app, known)?;
     let captured = tokio::time::timeout(CHARGE_TIMEOUT, provider.capture(&charge_ref(known), known.total)).await;
+    crash_point!("held.taken");
     Ok(match captured {
         Ok(CaptureReport::Captured { fee, .. }) => {
             Report::Succeeded { reference, facts: providers::Facts { fee, ..facts } }

@@ -95,8 +95,12 @@ async fn pay_inside(
     crash_point!("pay.committed");
     let asked = (started.route.provider.as_ref(), &mut started.request);
     match fraud::assess(app, &started.charge, &started.prepared, asked).await {
-        Ok(Gate::Open) => failover::charge(app, started).await,
+        Ok(Gate::Open) => {
+            crash_point!("pay.judged");
+            failover::charge(app, started).await
+        }
         Ok(Gate::Shut) => {
+            crash_point!("block.judged");
             drop(started.request.source.token().and_then(|token| app.vault.take(token)));
             let report =
                 Report::Declined { reason: DeclineReason::Fraudulent, reference: None, facts: Facts::default() };
@@ -560,6 +564,7 @@ pub async fn come_back(app: &Arc<App>, return_state: &str) -> Result<SessionId> 
     let session = charge.session_id.clone();
     if charge.state.is_open() {
         let inside = Arc::clone(app);
+        crash_point!("return.believed");
         to_the_end(app, async move { super::doubts::look_up(&inside, &charge, inside.clock.now()).await }).await?;
     }
     Ok(session)

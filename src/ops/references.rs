@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 
 use crate::app::App;
+use crate::crash::crash_point;
 use crate::domain::id::ChargeId;
 use crate::domain::payment::Charge;
 use crate::providers::{ChargeRef, NotRemembered, ReferenceKeeper};
@@ -37,7 +38,10 @@ impl<'a> RowKeeper<'a> {
 #[async_trait]
 impl ReferenceKeeper for RowKeeper<'_> {
     async fn remember(&self, reference: &str) -> Result<(), NotRemembered> {
-        match remember_reference(self.app.store.pool(), self.charge, reference).await {
+        crash_point!("reference.told");
+        let remembered = remember_reference(self.app.store.pool(), self.charge, reference).await;
+        crash_point!("reference.kept");
+        match remembered {
             Ok(Remembered::Now) => Ok(()),
             Ok(Remembered::Earlier(earlier)) => Err(NotRemembered::Earlier(earlier)),
             Ok(Remembered::Closed) => Err(NotRemembered::Closed),

@@ -2,98 +2,54 @@
 //! finds the database as it was left: everything settles, once, and the books are right.
 //!
 //! The points are read out of the sources, so that a new one is gone through as well; a name whose
-//! beginning leads to no scenario here fails.
-
-use std::collections::BTreeSet;
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+//! beginning leads to no scenario here or in `escrow_crashes` or `stripe_crashes` fails.
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 
+use crate::doomed::{AT_ONCE, Doom, Doomed, family, points};
 use crate::merchant::Merchant;
-use crate::payer::{GOOD_CARD, Payer};
-use crate::world::World;
+use crate::payer::{Card, GOOD_CARD, Payer};
+use crate::three_d_secure::{ASKED_CARD, answer_the_bank, path_at};
+use crate::world::{World, WorldOptions};
+use crate::{escrow_crashes, stripe_crashes};
 
 const MANUAL: (&str, &str) = ("payment_intent_data[capture_method]", "manual");
 
-/// Processes that are started and killed side by side.
-const AT_ONCE: usize = 3;
+/// The bank grants it and says that the security code is wrong, so it is let go.
+const WRONG_CODE_CARD: Card = Card { number: "4000 0000 0000 0101", ..GOOD_CARD };
 
-/// How long a process may take to start or to die.
-const PROCESS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Points that the scenario of their name reaches in one way, and these in another. `:2` is the second time.
+const FURTHER: [(&str, &str); 13] = [
+    ("block", "settle.recorded"),
+    ("weigh", "settle.recorded"),
+    ("held", "pay.answered"),
+    ("held", "settle.recorded"),
+    ("pass", "pay.answered:2"),
+    ("pass", "settle.recorded"),
+    ("ask", "pay.answered"),
+    ("ask", "settle.recorded"),
+    ("ask", "settle.committed"),
+    ("return", "settle.locked"),
+    ("return", "settle.recorded"),
+    ("return", "settle.committed"),
+    ("refused", "settle.recorded"),
+];
 
-const UNKNOWN: &str = "select (select count(*) from charge where look_up_at is not null)
+/// What nobody has settled yet. A payer whose bank asks him may take his time, until the bank knows.
+const UNKNOWN: &str = "select
+       (select count(*) from charge where look_up_at is not null and state <> 'requires_action')
+     + (select count(*) from charge c join simulator.charge m on m.charge_id = c.id
+          where c.state = 'requires_action' and m.state in ('captured', 'void'))
      + (select count(*) from refund where look_up_at is not null)
-     + (select count(*) from checkout_session where state = 'processing')";
-
-/// Every point in the sources.
-fn points() -> BTreeSet<String> {
-    fn walk(folder: &Path, found: &mut BTreeSet<String>) {
-        for entry in std::fs::read_dir(folder).expect("the sources are there") {
-            let path = entry.expect("readable").path();
-            if path.is_dir() {
-                walk(&path, found);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).expect("sources are text");
-            for piece in text.split("crash_point!(\"").skip(1) {
-                let name = piece.split('"').next().expect("a name").to_owned();
-                assert!(found.insert(name.clone()), "two crash points are called {name}");
-            }
-        }
-    }
-    let mut found = BTreeSet::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    assert!(found.len() > 15, "only {found:?}");
-    found
-}
-
-/// The real program, told where to die.
-struct Doomed {
-    child: Child,
-    base: String,
-}
-
-impl Doomed {
-    async fn start(world: &World, point: &str, with_worker: bool) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_checkstand"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args((!with_worker).then_some("--no-worker"));
-        command.env("CHECKSTAND_CRASH_AT", format!("{point}:1")).env("CHECKSTAND_DATABASE_CONNECTIONS_MAX", "4");
-        command.env("CHECKSTAND_LOG_FORMAT", "json").envs(world.environment().await);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn().expect("the program starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("its log is read")).lines();
-        let base = tokio::time::timeout(PROCESS_WAIT_MAX, async {
-            while let Some(line) = lines.next_line().await.expect("its log is text") {
-                let line: Value = serde_json::from_str(&line).unwrap_or_default();
-                if let Some(url) = line["public_url"].as_str() {
-                    return url.to_owned();
-                }
-            }
-            // One with a worker may have died before it told where it listens.
-            String::new()
-        })
-        .await
-        .expect("it starts in time");
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, base }
-    }
-
-    async fn died_at(mut self, point: &str) {
-        let ended = tokio::time::timeout(PROCESS_WAIT_MAX, self.child.wait()).await;
-        let ended = ended.unwrap_or_else(|_| panic!("nothing led to {point}")).expect("it is waited for");
-        assert_eq!(ended.signal(), Some(9), "{point}: {ended}");
-    }
-}
+     + (select count(*) from checkout_session s where state = 'processing' and not exists
+          (select from charge c where c.session_id = s.id and c.state = 'requires_action'))";
 
 /// What is asked again of the next process, as a merchant's backend or a payer would.
 enum Again {
     Pay { session: Value, path: String, form: Vec<(String, String)> },
+    GoToTheBank { session: Value },
+    ComeBack { session: Value, back: String },
     Post { path: String, fields: Vec<(&'static str, String)>, key: String },
     Nothing,
 }
@@ -105,18 +61,28 @@ async fn paid(world: &World, merchant: &Merchant, fields: &[(&str, &str)]) -> St
 }
 
 /// Pays at a process that dies of it.
-async fn pay(world: &World, merchant: &Merchant, point: &str) -> Again {
+async fn pay(world: &World, merchant: &Merchant, point: &str, card: Card, doom: Doom<'_>) -> Again {
     let session = merchant.session().await;
-    let (path, form) = world.payer().ready(&session, GOOD_CARD).await;
-    let doomed = Doomed::start(world, point, false).await;
+    let (path, form) = world.payer().ready(&session, card).await;
+    let doomed = Doomed::start(world, point, doom).await;
     let mut payer = Payer::new(&doomed.base);
-    let (_, mut filled) = payer.ready(&session, GOOD_CARD).await;
+    let (_, mut filled) = payer.ready(&session, card).await;
     // The number of the form is the same in every browser of the story: it is one try.
     filled[1] = form[1].clone();
     let at = path.clone();
-    assert!(tokio::spawn(async move { payer.press(&at, &filled).await }).await.is_err(), "{point}: it answered");
-    doomed.died_at(point).await;
+    doomed.dies_of(point, async move { payer.press(&at, &filled).await }).await;
     Again::Pay { session, path, form }
+}
+
+/// Comes back from the bank, with its answer, to a process that dies of it.
+async fn come_back(world: &World, merchant: &Merchant, point: &str, answer: &str) -> Again {
+    let session = merchant.session().await;
+    let asked = world.payer().pay(&session, ASKED_CARD).await;
+    let back = path_at(&answer_the_bank(&asked, answer).await, world.base());
+    let doomed = Doomed::start(world, point, Doom::default()).await;
+    let (mut payer, at) = (Payer::new(&doomed.base), back.clone());
+    doomed.dies_of(point, async move { payer.visit(&at).await }).await;
+    Again::ComeBack { session, back }
 }
 
 /// Asks a process by API that dies of it.
@@ -127,16 +93,15 @@ async fn post(
     path: String,
     fields: Vec<(&'static str, String)>,
 ) -> Again {
-    let doomed = Doomed::start(world, point, false).await;
+    let doomed = Doomed::start(world, point, Doom::default()).await;
     let key = format!("key of {point} {path}");
     let again = Again::Post { path: path.clone(), fields: fields.clone(), key: key.clone() };
     let there = merchant.at(&doomed.base);
-    let asking = tokio::spawn(async move {
+    let asking = async move {
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         there.post_with_key(&path, &fields, &key).await
-    });
-    assert!(asking.await.is_err(), "{point}: it answered");
-    doomed.died_at(point).await;
+    };
+    doomed.dies_of(point, asking).await;
     again
 }
 
@@ -151,9 +116,33 @@ async fn void(world: &World, merchant: &Merchant, point: &str) -> Again {
 }
 
 /// Goes through what leads to a point and gives what is asked again afterwards.
-async fn die_at(world: &World, merchant: &Merchant, point: &str) -> Vec<Again> {
-    match point.split('.').next().unwrap_or_default() {
-        "pay" | "settle" => vec![pay(world, merchant, point).await],
+async fn die_at(world: &World, merchant: &Merchant, scenario: &str, point: &str) -> Vec<Again> {
+    let with_file = |file| Doom { file, ..Doom::default() };
+    match scenario {
+        "pay" | "settle" => vec![pay(world, merchant, point, GOOD_CARD, Doom::default()).await],
+        // A rule refuses it before anybody is asked, and after the bank's answer.
+        "block" => {
+            let rule =
+                "[fraud.rules.bad_people]\nwhen = 'list'\nof = 'email'\nvalues = ['ada@example.com']\naction = 'block'";
+            vec![pay(world, merchant, point, GOOD_CARD, with_file(rule)).await]
+        }
+        "weigh" => vec![pay(world, merchant, point, WRONG_CODE_CARD, Doom::default()).await],
+        // Reserved until the answer has been weighed, then taken.
+        "held" => {
+            let rule = "[fraud.rules.elevated_risk]\naction = 'review'";
+            vec![pay(world, merchant, point, GOOD_CARD, with_file(rule)).await]
+        }
+        // The first company says no, the second one is asked.
+        "pass" => {
+            let settings = &[("SIMULATOR_FAULTS", "simulator:decline_softly:always")];
+            vec![pay(world, merchant, point, GOOD_CARD, Doom { settings, ..Doom::default() }).await]
+        }
+        "ask" => match pay(world, merchant, point, ASKED_CARD, Doom::default()).await {
+            Again::Pay { session, .. } => vec![Again::GoToTheBank { session }],
+            other => vec![other],
+        },
+        "return" => vec![come_back(world, merchant, point, "approve").await],
+        "refused" => vec![come_back(world, merchant, point, "fail").await],
         "capture" => vec![capture(world, merchant, point).await],
         "void" => vec![void(world, merchant, point).await],
         "reserved" => vec![capture(world, merchant, point).await, void(world, merchant, point).await],
@@ -164,37 +153,88 @@ async fn die_at(world: &World, merchant: &Merchant, point: &str) -> Vec<Again> {
         }
         // Killed before it asked the provider, and again while it closes what the provider does not know.
         "close" => {
-            let again = pay(world, merchant, "pay.committed").await;
+            let again = pay(world, merchant, "pay.committed", GOOD_CARD, Doom::default()).await;
             let Again::Pay { session, .. } = &again else { unreachable!("a payment is paid again") };
             let id = session["id"].as_str().expect("an id");
             world.execute(&format!("update charge set look_up_at = now() where session_id = '{id}'")).await;
-            Doomed::start(world, point, true).await.died_at(point).await;
+            let doom = Doom { worker: true, ..Doom::default() };
+            Doomed::start(world, point, doom).await.died_at(point).await;
             vec![again]
         }
         "expire" => {
             let session = merchant.session().await;
             let id = session["id"].as_str().expect("an id");
             world.execute(&format!("update checkout_session set expires_at = now() where id = '{id}'")).await;
-            Doomed::start(world, point, true).await.died_at(point).await;
+            let doom = Doom { worker: true, ..Doom::default() };
+            Doomed::start(world, point, doom).await.died_at(point).await;
             vec![Again::Nothing]
         }
         other => panic!("no scenario leads to the crash points `{other}.…`: write one"),
     }
 }
 
+/// Every scenario with its point, those of other files aside.
+fn deaths() -> Vec<(String, String)> {
+    let points = points();
+    let is_elsewhere = |name: &str| escrow_crashes::leads_to(name) || stripe_crashes::leads_to(name);
+    let own = points.iter().filter(|point| !is_elsewhere(point));
+    let own = own.map(|point| (family(point).to_owned(), point.clone()));
+    let further = FURTHER.iter().map(|(scenario, point)| {
+        assert!(points.contains(point.trim_end_matches(":2")), "{point} is no crash point");
+        ((*scenario).to_owned(), (*point).to_owned())
+    });
+    own.chain(further).collect()
+}
+
 /// Kills a process at each of the points, some side by side.
-async fn die_at_all(points: BTreeSet<String>) -> (World, Merchant, Vec<Again>) {
-    let world = World::without_worker().await;
+async fn die_at_all(deaths: Vec<(String, String)>) -> (World, Merchant, Vec<Again>) {
+    let settings = vec![("SIMULATOR_NAMES", "simulator,second".to_owned())];
+    let world = World::with(WorldOptions { worker: false, settings, ..WorldOptions::default() }).await;
     let merchant = world.merchant().await;
     // What is due is anybody's: two processes with a worker would take it away from each other.
     let (alone, together): (Vec<_>, Vec<_>) =
-        points.iter().partition(|point| point.starts_with("close.") || point.starts_with("expire."));
-    let dying = futures_util::stream::iter(together).map(|point| die_at(&world, &merchant, point));
+        deaths.iter().partition(|(scenario, _)| ["close", "expire"].contains(&scenario.as_str()));
+    let dying = futures_util::stream::iter(together).map(|(how, point)| die_at(&world, &merchant, how, point));
     let mut left: Vec<Vec<Again>> = dying.buffer_unordered(AT_ONCE).collect().await;
-    for point in alone {
-        left.push(die_at(&world, &merchant, point).await);
+    for (how, point) in alone {
+        left.push(die_at(&world, &merchant, how, point).await);
     }
     (world, merchant, left.into_iter().flatten().collect())
+}
+
+/// Pays what is not paid yet; then it is paid, once, whoever is asked.
+async fn ends_paid_once(world: &World, merchant: &Merchant, payer: &mut Payer, session: &Value) {
+    if payer.open(session).await.has_card_form() {
+        payer.pay(session, GOOD_CARD).await;
+    }
+    payer.open(session).await.says("You paid €25.98.");
+    let id = session["id"].as_str().expect("an id");
+    let taken = "select count(*)::text from simulator.charge m join charge c on c.id = m.charge_id
+         where c.session_id = $1 and m.state in ('captured', 'authorized')";
+    assert_eq!(world.text(taken, id).await, "1");
+    let read = merchant.read(session).await;
+    assert_eq!((&read["state"], &read["payment_status"]), (&"completed".into(), &"paid".into()), "{read}");
+    let payment = format!("/v1/payment_intents/{}", read["payment_intent"].as_str().expect("a payment"));
+    let payment = merchant.get(&format!("{payment}?expand[]=latest_charge")).await.ok();
+    assert_eq!((&payment["status"], &payment["latest_charge"]["paid"]), (&"succeeded".into(), &true.into()));
+    assert_eq!(payment["latest_charge"]["amount_captured"], 2598, "{payment}");
+}
+
+async fn ask_again(merchant: &Merchant, path: &str, fields: &[(&'static str, String)], key: &str) {
+    let sent: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    merchant.post_with_key(path, &sent, key).await.ok();
+    let Some(payment) = path.split('/').nth(3).filter(|id| id.starts_with("pi_")) else {
+        let refunds = merchant.get(&format!("/v1/refunds?payment_intent={}", fields[0].1)).await.ok();
+        let [refund] = &refunds["data"].as_array().expect("a list")[..] else { panic!("{refunds}") };
+        assert_eq!((&refund["status"], &refund["amount"]), (&"succeeded".into(), &1000.into()), "{key}");
+        return;
+    };
+    let payment = merchant.get(&format!("/v1/payment_intents/{payment}")).await.ok();
+    let expected =
+        if path.ends_with("/capture") { ("succeeded", 2000, Value::Null) } else { ("canceled", 0, "duplicate".into()) };
+    assert_eq!(payment["status"], expected.0, "{key}");
+    assert_eq!(payment["amount_received"], expected.1, "{key}");
+    assert_eq!(payment["cancellation_reason"], expected.2, "{key}");
 }
 
 /// The next process on the same database, a minute later; then everybody asks again.
@@ -204,11 +244,12 @@ async fn comes_back(mut world: World, merchant: Merchant, left: Vec<Again>) {
     world.count_becomes(UNKNOWN, 0).await;
     world.books_are_right().await;
 
-    let merchant = merchant.at(&world.replicas[1].base);
+    let base = world.replicas[1].base.clone();
+    let merchant = merchant.at(&base);
     for again in left {
+        let mut payer = Payer::new(&base);
         match again {
             Again::Pay { session, path, form } => {
-                let mut payer = Payer::new(&world.replicas[1].base);
                 // The same try once more is answered with what became of it, and charges nothing.
                 let page = payer.visit(path.trim_end_matches("/pay")).await;
                 if page.has_card_form() {
@@ -216,34 +257,20 @@ async fn comes_back(mut world: World, merchant: Merchant, left: Vec<Again>) {
                     same[1] = form[1].clone();
                     payer.submit(&page, &same).await;
                 }
-                if payer.open(&session).await.has_card_form() {
-                    payer.pay(&session, GOOD_CARD).await;
-                }
-                payer.open(&session).await.says("You paid €25.98.");
-                let taken = "select count(*)::text from simulator.charge m join charge c on c.id = m.charge_id
-                     where c.session_id = $1 and m.state = 'captured'";
-                assert_eq!(world.text(taken, session["id"].as_str().expect("an id")).await, "1");
+                ends_paid_once(&world, &merchant, &mut payer, &session).await;
             }
-            Again::Post { path, fields, key } => {
-                let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                merchant.post_with_key(&path, &fields, &key).await.ok();
-                let Some(payment) = path.split('/').nth(3).filter(|id| id.starts_with("pi_")) else {
-                    let payment = fields[0].1;
-                    let refunds = merchant.get(&format!("/v1/refunds?payment_intent={payment}")).await.ok();
-                    let [refund] = &refunds["data"].as_array().expect("a list")[..] else { panic!("{refunds}") };
-                    assert_eq!((&refund["status"], &refund["amount"]), (&"succeeded".into(), &1000.into()), "{key}");
-                    continue;
-                };
-                let payment = merchant.get(&format!("/v1/payment_intents/{payment}")).await.ok();
-                let expected = if path.ends_with("/capture") {
-                    ("succeeded", 2000, Value::Null)
-                } else {
-                    ("canceled", 0, "duplicate".into())
-                };
-                assert_eq!(payment["status"], expected.0, "{key}");
-                assert_eq!(payment["amount_received"], expected.1, "{key}");
-                assert_eq!(payment["cancellation_reason"], expected.2, "{key}");
+            Again::GoToTheBank { session } => {
+                let asked = payer.visit(&format!("{}/3ds", payer.path_of(&session))).await;
+                let hop = answer_the_bank(&asked, "approve").await;
+                let back = url::Url::parse(&hop.refresh_url().expect("the bank leads back")).expect("a URL");
+                payer.visit(back.path()).await.says("You paid €25.98.");
+                ends_paid_once(&world, &merchant, &mut payer, &session).await;
             }
+            Again::ComeBack { session, back } => {
+                payer.visit(&back).await;
+                ends_paid_once(&world, &merchant, &mut payer, &session).await;
+            }
+            Again::Post { path, fields, key } => ask_again(&merchant, &path, &fields, &key).await,
             Again::Nothing => {}
         }
     }
@@ -254,6 +281,6 @@ async fn comes_back(mut world: World, merchant: Merchant, left: Vec<Again>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_killed_at_any_point_leaves_what_the_next_one_settles_once() {
-    let (world, merchant, left) = die_at_all(points()).await;
+    let (world, merchant, left) = die_at_all(deaths()).await;
     comes_back(world, merchant, left).await;
 }

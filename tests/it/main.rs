@@ -4,6 +4,7 @@
 //! `merchant` calls the API, `payer` fills in pages, `receiver` takes webhooks. Time is moved, never
 //! waited for.
 
+mod doomed;
 mod fault_proxy;
 mod hostile_receiver;
 mod localstripe;
@@ -33,6 +34,7 @@ mod declines;
 mod dev_command;
 mod disputes;
 mod escrow_api;
+mod escrow_crashes;
 mod escrow_evidence;
 mod escrow_fraud;
 mod escrow_money;
@@ -82,6 +84,7 @@ mod simulator;
 mod simulator_bank;
 mod stripe_callbacks;
 mod stripe_conformance;
+mod stripe_crashes;
 mod stripe_disputes;
 mod stripe_requests;
 mod stripe_stories;

@@ -124,6 +124,8 @@ pub fn entered_card(digits: &str) -> EnteredCard {
 /// One gateway process, as far as the story can tell.
 pub struct Replica {
     pub base: String,
+    /// Where payers meet the simulator's bank.
+    pub bank: String,
     pub app: Arc<App>,
     pub simulator: SimulatorBehaviour,
     /// The simulated companies by name; the one above is the one called `simulator`.
@@ -227,7 +229,8 @@ impl World {
             gateway.serve(listener, Some(bank), stop).await;
         });
         let base = format!("http://{address}");
-        self.replicas.push(Replica { base, app, simulator, simulators, shutdown, serving: Some(serving) });
+        let bank = format!("http://{bank_address}");
+        self.replicas.push(Replica { base, bank, app, simulator, simulators, shutdown, serving: Some(serving) });
     }
 
     /// The settings of every gateway of this world, as environment variables.

@@ -2,9 +2,11 @@
 //! they come back to. What is done and seen there stands in `tests/sdk/browser.mjs`; here stands what
 //! must be true in the gateway afterwards.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use axum::Router;
+use axum::extract::Query;
 use axum::response::Html;
 use axum::routing::get;
 use checkstand::domain::session::TRIES_MAX;
@@ -17,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::merchant::Merchant;
 use crate::outside::{chromium, run};
 use crate::payer::{Card, DECLINED_CARD, GOOD_CARD};
-use crate::payer_identity::{TARGET, newest_code_of};
+use crate::payer_identity::{TARGET, newest_code_of, newest_code_to};
 use crate::saved_cards::customer_with_card;
 use crate::world::{World, WorldOptions};
 
@@ -31,20 +33,20 @@ const OFFER: (&str, &str) = ("saved_payment_method_options[payment_method_save]"
 const KEEP: (&str, &str) = ("payment_intent_data[setup_future_usage]", "off_session");
 
 /// A world with a shop that payers come back to.
-struct Scene {
-    world: World,
-    merchant: Merchant,
+pub struct Scene {
+    pub world: World,
+    pub merchant: Merchant,
     /// Origin of the shop.
-    shop: String,
+    pub shop: String,
     stop_shop: CancellationToken,
 }
 
 impl Scene {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::with(Vec::new()).await
     }
 
-    async fn with(settings: Vec<(&'static str, String)>) -> Self {
+    pub async fn with(settings: Vec<(&'static str, String)>) -> Self {
         let world = World::with(WorldOptions { settings, ..WorldOptions::default() }).await;
         let merchant = world.merchant().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -58,7 +60,7 @@ impl Scene {
         Self { world, merchant, shop, stop_shop }
     }
 
-    fn success_url(&self) -> String {
+    pub fn success_url(&self) -> String {
         format!("{}/thanks?order=42&id={{CHECKOUT_SESSION_ID}}", self.shop)
     }
 
@@ -67,7 +69,7 @@ impl Scene {
     }
 
     /// A session whose payer comes back to the shop.
-    async fn session(&self) -> Value {
+    pub async fn session(&self) -> Value {
         self.session_with(&[]).await
     }
 
@@ -88,7 +90,7 @@ impl Scene {
     }
 
     /// Tells one of the browser's stories; `further` adds to its argument or replaces.
-    async fn tell(&self, story: &str, session: &Value, java_script: bool, further: Value) -> Value {
+    pub async fn tell(&self, story: &str, session: &Value, java_script: bool, further: Value) -> Value {
         let pictures = if java_script { "with script" } else { "without script" };
         let mut argument = json!({
             "url": session["url"],
@@ -107,8 +109,22 @@ impl Scene {
     }
 
     /// Where pictures of the pages go, for a look at them after the run.
-    fn pictures(folder: &str) -> PathBuf {
+    pub fn pictures(folder: &str) -> PathBuf {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures").join(folder)
+    }
+
+    /// A mailbox that gives the newest code, or the newest one to an address: its URL.
+    pub async fn mailbox(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/code", listener.local_addr().expect("an address"));
+        let app = std::sync::Arc::clone(self.world.app());
+        let newest = async move |Query(asked): Query<BTreeMap<String, String>>| match asked.get("to") {
+            Some(address) => newest_code_to(&app, address).await,
+            None => newest_code_of(&app).await,
+        };
+        let mailbox = Router::new().route("/code", get(newest));
+        tokio::spawn(server::serve(listener, mailbox, ServerLimits::default(), self.stop_shop.clone()));
+        url
     }
 
     async fn give_up(&self, session: &Value) {
@@ -119,7 +135,7 @@ impl Scene {
     }
 
     /// The session's state and status now, and the charges of the whole world that took money.
-    async fn assert_ended(&self, session: &Value, state: &str, charges: i64) {
+    pub async fn assert_ended(&self, session: &Value, state: &str, charges: i64) {
         let after = self.merchant.read(session).await;
         assert_eq!(after["state"], state, "{after}");
         assert_eq!(after["payment_status"], if state == "completed" { "paid" } else { "unpaid" }, "{after}");
@@ -127,7 +143,7 @@ impl Scene {
         assert_eq!(self.world.count(captured).await, charges, "charges that took money");
     }
 
-    async fn end(self) {
+    pub async fn end(self) {
         self.stop_shop.cancel();
         self.world.end().await;
     }
@@ -263,11 +279,7 @@ async fn a_payer_whose_bank_stays_silent_waits_and_is_back_in_the_shop() {
 #[tokio::test]
 async fn the_one_a_link_is_for_types_the_code_from_the_mail_and_pays() {
     let scene = Scene::start().await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let code_url = format!("http://{}/code", listener.local_addr().expect("an address"));
-    let app = std::sync::Arc::clone(scene.world.app());
-    let mailbox = Router::new().route("/code", get(async move || newest_code_of(&app).await));
-    tokio::spawn(server::serve(listener, mailbox, ServerLimits::default(), scene.stop_shop.clone()));
+    let code_url = scene.mailbox().await;
     for (java_script, charges, locale) in [(true, 1, "en"), (false, 2, "de")] {
         let (success_url, cancel_url) = (scene.success_url(), scene.cancel_url());
         let fields = [

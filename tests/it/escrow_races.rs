@@ -224,3 +224,160 @@ async fn a_link_for_one_act_does_no_other() {
     assert_eq!(story.status().await, "cancellation_requested");
     world.end().await;
 }
+
+/// How a race of links ended: how many did their act, how many ended as failed.
+async fn done_and_failed(story: &Story, sessions: &[Value]) -> (usize, usize) {
+    let mut states = Vec::new();
+    for session in sessions {
+        states.push(story.merchant.read(session).await["state"].as_str().expect("a state").to_owned());
+    }
+    let count = |wanted: &str| states.iter().filter(|state| *state == wanted).count();
+    (count("completed"), count("failed"))
+}
+
+#[tokio::test]
+async fn of_many_links_for_one_act_pressed_at_once_on_two_replicas_one_acts() {
+    const LINKS: usize = 8;
+    let world = two_replicas().await;
+    let merchant = world.merchant().await;
+    let acts: [(&str, &str, &str, &[(&str, &str)]); 4] = [
+        ("sign_contract", SELLER, "pending", &[("name", "Sam Seller"), ("consent", "yes")]),
+        ("complete", BUYER, "completed", &[]),
+        ("cancel_escrow", SELLER, "cancelled", &[]),
+        ("dispute", BUYER, "disputed", &[("reason", "other"), ("text", "why")]),
+    ];
+    for (action, email, status, fields) in acts {
+        let mode = if action == "sign_contract" { "standard" } else { "quick" };
+        let mut story = Story::of(&world, merchant.clone(), &crate::deal::canoe(mode)).await;
+        if mode == "quick" {
+            story.pay().await;
+            story.call("deliver", &[]).await.ok();
+        }
+        if action == "cancel_escrow" {
+            // A seller gives a deal up before he has delivered.
+            story.call("reject_delivery", &[("reason", "It leaks.")]).await.ok();
+        }
+        let mut ready = Vec::new();
+        for link in 0..LINKS {
+            let session = story.session(action, email).await;
+            let mut payer = reader(&world, link % 2);
+            let page = payer.open(&session).await;
+            ready.push((payer, session, page));
+        }
+        let sessions: Vec<Value> = ready.iter().map(|(_, session, _)| session.clone()).collect();
+        join_all(ready.into_iter().map(|(mut payer, session, page)| async move {
+            press(&mut payer, &session, &page, fields).await;
+        }))
+        .await;
+        assert_eq!(done_and_failed(&story, &sessions).await, (1, LINKS - 1), "{action}");
+        assert_eq!(story.status().await, status, "{action}");
+        let times =
+            "select count(*)::text from escrow_history where escrow_id = $1 and entry like '%\"' || $2 || '\"%'";
+        let mut database = world.database().await;
+        let times: String = sqlx::query_scalar(times)
+            .bind(&story.id)
+            .bind(action)
+            .fetch_one(&mut database)
+            .await
+            .expect("the history can be read");
+        assert_eq!(times, "1", "{action} stands in the history");
+    }
+    assert_eq!(world.count("select count(*) from refund").await, 1);
+    assert_books(&world).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_act_that_meets_the_end_of_its_link_is_done_or_not_and_the_link_says_which() {
+    let world = two_replicas().await;
+    let merchant = world.merchant().await;
+    let (mut done, mut ended) = (0, 0);
+    // Withdrawn by the merchant, and run out of time, while its button is pressed; first the one is ahead, then the
+    // other.
+    for round in 0..12 {
+        let mut story = Story::of(&world, merchant.clone(), &crate::deal::canoe("quick")).await;
+        story.pay().await;
+        story.call("deliver", &[]).await.ok();
+        let session = story.session("complete", BUYER).await;
+        let id = session["id"].as_str().expect("an id");
+        let mut payer = reader(&world, 0);
+        let page = payer.open(&session).await;
+        let pressing = press(&mut payer, &session, &page, &[]);
+        if round % 2 == 0 {
+            let there = merchant.at(&world.replicas[1].base);
+            let expire = format!("/v1/checkout/sessions/{id}/expire");
+            tokio::join!(pressing, there.post(&expire, &[]));
+        } else {
+            world.execute(&format!("update checkout_session set expires_at = now() where id = '{id}'")).await;
+            let sweep = checkstand::ops::sweep::expire_due(&world.replicas[1].app);
+            let (_, swept) = tokio::join!(pressing, sweep);
+            swept.expect("a round of the sweep");
+        }
+        let sold = story.status().await == "completed";
+        let read = merchant.read(&session).await;
+        let said = if sold { "completed" } else { "expired" };
+        if !sold {
+            // Half of the beat of the sweep may still be to come.
+            let open = "select count(*) from checkout_session where state = 'pending'";
+            world.count_becomes(open, 0).await;
+        }
+        let read = if sold { read } else { merchant.read(&session).await };
+        assert_eq!((read["state"].as_str(), read["completed_at"].is_i64()), (Some(said), sold), "{read}");
+        let ends = "select count(*)::text from event where session_id = $1
+             and type in ('checkout.session.completed', 'checkout.session.expired', 'checkout.session.failed')";
+        assert_eq!(world.text(ends, id).await, "1");
+        if sold { done += 1 } else { ended += 1 }
+    }
+    assert_eq!(done + ended, 12);
+    assert_books(&world).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_act_that_meets_the_end_of_the_inspection_moves_the_money_once() {
+    let world = World::with(WorldOptions { replicas: 2, worker: false, ..WorldOptions::default() }).await;
+    let merchant = world.merchant().await;
+    let why: &[(&str, &str)] = &[("reason", "other"), ("text", "why")];
+    let acts = [("complete", why), ("dispute", why), ("request_cancellation", why), ("cancel", &[])];
+    for (action, fields) in acts.into_iter().cycle().take(8) {
+        let mut story = Story::of(&world, merchant.clone(), &crate::deal::canoe("quick")).await;
+        story.pay().await;
+        story.call("deliver", &[]).await.ok();
+        let session = if action == "cancel" { None } else { Some(story.session(action, BUYER).await) };
+        let mut payer = reader(&world, 0);
+        let page = match &session {
+            Some(session) => Some(payer.open(session).await),
+            None => None,
+        };
+        let id = &story.id;
+        // Due for the sweep and not yet for the act, whose clock is a little behind: both see their chance.
+        world
+            .execute(&format!("update escrow set completion_deadline = now() + interval '1 second' where id = '{id}'"))
+            .await;
+        let there = &world.replicas[1].app;
+        there.clock.advance(chrono::Duration::seconds(2));
+        let acting = async {
+            match (&session, &page) {
+                (Some(session), Some(page)) => drop(press(&mut payer, session, page, fields).await),
+                _ => drop(story.call("cancel", &[]).await),
+            }
+        };
+        let (_, completed) = tokio::join!(acting, checkstand::ops::escrow_acts::complete_due(there));
+        let completed = completed.expect("a round of the sweep") == 1;
+        there.clock.advance(chrono::Duration::seconds(-2));
+        let status = story.status().await;
+        let by_the_act = match action {
+            "complete" => "completed",
+            "dispute" => "disputed",
+            "cancel" => "cancelled",
+            _ => "cancellation_requested",
+        };
+        assert_eq!(status, if completed { "completed" } else { by_the_act }, "{action}");
+        if let Some(session) = &session {
+            let state = merchant.read(session).await["state"].clone();
+            assert_eq!(state, if completed { "failed" } else { "completed" }, "{action}: {status}");
+        }
+    }
+    assert_books(&world).await;
+    world.end().await;
+}

@@ -23,6 +23,8 @@ mod audit;
 mod authentication;
 mod bad_input;
 mod browser;
+mod browser_banks;
+mod browser_deals;
 mod captures;
 mod card_vault;
 mod checkout_session_lists;

@@ -61,6 +61,13 @@ pub async fn newest_code_of(app: &checkstand::app::App) -> String {
     code_in(&mails[0].body_text)
 }
 
+/// The newest code that was sent to an address.
+pub async fn newest_code_to(app: &checkstand::app::App, address: &str) -> String {
+    let mails = checkstand::ops::mails::newest(app, 20).await.expect("the mailbox");
+    let mail = mails.iter().find(|mail| mail.recipient == address).expect("a mail to that address");
+    code_in(&mail.body_text)
+}
+
 /// The code in a mail's text.
 pub fn code_in(text: &str) -> String {
     let line = text.lines().find(|line| line.starts_with("    ")).expect("the code has a line of its own");

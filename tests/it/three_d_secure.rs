@@ -113,3 +113,77 @@ async fn a_way_back_that_nobody_waits_for_is_a_link_that_leads_nowhere() {
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     world.end().await;
 }
+
+/// Kinds of a session's events, in the order in which they were told.
+async fn told(world: &World, session: &serde_json::Value) -> String {
+    let kinds = "select coalesce(string_agg(type, ' ' order by session_sequence), '') from event
+         where session_id = $1 and type not like 'charge.%' and type <> 'payment_intent.created'";
+    world.text(kinds, session["id"].as_str().expect("an id")).await
+}
+
+#[tokio::test]
+async fn an_approval_after_the_sessions_deadline_is_taken_or_comes_to_nothing_and_events_say_which() {
+    const ASKED: &str = "checkout.session.created checkout.session.opened payment_intent.requires_action";
+    let world = World::without_worker().await;
+    let merchant = world.merchant().await;
+    // Approved at the bank long before anybody here hears of it; approved in the minutes that are left after the
+    // deadline; approved when those are over. The last one is never approved.
+    let sessions =
+        [merchant.session().await, merchant.session().await, merchant.session().await, merchant.session().await];
+    let mut pages = Vec::new();
+    for session in &sessions {
+        pages.push(world.payer().pay(session, ASKED_CARD).await);
+    }
+    let [unheard, late, too_late, never] = &sessions;
+    answer_the_bank(&pages[0], "approve_and_stay").await;
+
+    world.advance(chrono::Duration::minutes(35));
+    // A session whose payer is at his bank waits for him a little longer than its deadline.
+    checkstand::ops::sweep::expire_due(world.app()).await.expect("a round of the sweep");
+    checkstand::ops::doubts::settle_due(world.app()).await.expect("a round of questions");
+    assert_eq!(merchant.read(never).await["state"], "processing");
+    let hop = answer_the_bank(&pages[1], "approve").await;
+    world.payer().visit(&path_at(&hop, world.base())).await.says("You paid €25.98");
+
+    world.advance(chrono::Duration::minutes(6));
+    checkstand::ops::doubts::settle_due(world.app()).await.expect("a round of questions");
+    let refused = answer_the_bank_late(&pages[2]).await;
+    refused.says("Too late").says("You were not charged");
+    let back = path_at_link(&refused, world.base());
+    world.payer().visit(&back).await.says("This payment has run out of time");
+
+    for paid in [unheard, late] {
+        let read = merchant.read(paid).await;
+        assert_eq!((&read["state"], &read["payment_status"]), (&"completed".into(), &"paid".into()), "{read}");
+        let expected = format!("{ASKED} payment_intent.succeeded checkout.session.completed");
+        assert_eq!(told(&world, paid).await, expected);
+    }
+    for unpaid in [too_late, never] {
+        let read = merchant.read(unpaid).await;
+        assert_eq!((&read["state"], &read["payment_status"]), (&"expired".into(), &"unpaid".into()), "{read}");
+        let payment = format!("/v1/payment_intents/{}", read["payment_intent"].as_str().expect("a payment"));
+        let payment = merchant.get(&format!("{payment}?expand[]=latest_charge")).await.ok();
+        assert_eq!((&payment["status"], &payment["latest_charge"]["paid"]), (&"canceled".into(), &false.into()));
+        let expected = format!(
+            "{ASKED} payment_intent.payment_failed checkout.session.payment_failed checkout.session.expired \
+             payment_intent.canceled"
+        );
+        assert_eq!(told(&world, unpaid).await, expected);
+    }
+    assert_eq!(world.count("select count(*) from simulator.charge where state = 'captured'").await, 2);
+    world.books_are_right().await;
+    world.end().await;
+}
+
+/// Approves when the bank has closed its question.
+async fn answer_the_bank_late(page: &Page) -> Page {
+    let url = url::Url::parse(&page.refresh_url().expect("the page leads to the bank")).expect("a URL");
+    let mut at_the_bank = Payer::new(&url.origin().ascii_serialization());
+    at_the_bank.send(Method::POST, url.path(), Some(&[("answer", "approve")])).await
+}
+
+/// The way back as a link, as a path at the gateway.
+fn path_at_link(page: &Page, base: &str) -> String {
+    let link = page.html.split("href=\"").find_map(|rest| rest.strip_prefix(base)?.split('"').next());
+    link.expect("a link back").to_owned()
+}

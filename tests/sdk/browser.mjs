@@ -4,16 +4,18 @@
 //
 // The argument: {"url": hosted URL, "successUrl", "cancelUrl", "returnUrl": the shop's pages, "javaScript": true,
 // "sessionId", "amountText" ("€39.98"), "texts": [what the page must say], "card", "declineCard", "email", "name",
-// "screenshots": folder, "width", "height", "colorScheme", "locale", "pages": {name: URL} for `look`}. The shop is
-// served by whoever runs this. The last line is {"ok": true, …facts}; a failure goes to standard error with the path
-// of a picture, and exits 1.
+// "screenshots": folder, "width", "height", "colorScheme", "locale", "pages": {name: URL} for `look`}; what else the
+// stories of bank.mjs, deal.mjs and own_page.mjs take stands there. The shop is served by whoever runs this. The last
+// line is {"ok": true, …facts}; a failure goes to standard error with the path of a picture, and exits 1.
 
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { authenticate } from './bank.mjs';
+import { deal, lookAtDeals } from './deal.mjs';
 import { ownPage } from './own_page.mjs';
-import { AUTOFILL, Payer, assertReadable, isAt, plain, squeeze, untilParsed } from './payer.mjs';
+import { AUTOFILL, Payer, album, assertNoSmallFields, assertReadable, isAt, plain, squeeze, untilParsed } from './payer.mjs';
 
 const WHOLE_STORY_TIMEOUT_MS = 120_000; // Far above any story, so that a hung browser cannot hang the test run.
 
@@ -222,7 +224,6 @@ async function reloadAfterPaying(payer) {
   return { ...arrival, paidPage, heading };
 }
 
-/** Pictures of pages at several widths in both colour schemes; nothing is typed. `pages` names further URLs. */
 /** A returning payer: kept cards first, the fields of another card only when that is chosen. */
 async function payWithKeptCard(payer) {
   await payer.open();
@@ -247,6 +248,7 @@ async function payWithKeptCard(payer) {
   return payer.payAndArrive();
 }
 
+/** Pictures of pages at several widths in both colour schemes; nothing is typed. `pages` names further URLs. */
 async function look(payer) {
   const pages = payer.options.pages ?? { page: payer.options.url };
   let looks = 0;
@@ -256,31 +258,13 @@ async function look(payer) {
       await payer.page.setViewportSize({ width, height: payer.options.height });
       for (const [name, url] of Object.entries(pages)) {
         await payer.open(payer.page, url);
-        const small = await payer.page.locator('input:visible').evaluateAll((inputs) =>
-          inputs.filter((input) => parseFloat(getComputedStyle(input).fontSize) < 16).map((input) => input.name),
-        );
-        assert.deepEqual(small, [], 'inputs under 16 px make phones zoom');
+        await assertNoSmallFields(payer.page);
         await payer.picture(`${name}-${colorScheme}-${width}`);
         looks += 1;
       }
     }
   }
   return { looks };
-}
-
-/** The same page at several widths in both colour schemes. */
-async function album(payer, name) {
-  const before = payer.page.viewportSize();
-  for (const colorScheme of ['light', 'dark']) {
-    await payer.page.emulateMedia({ colorScheme });
-    for (const width of [320, 390, 1280]) {
-      await payer.page.setViewportSize({ width, height: payer.options.height });
-      await assertReadable(payer.page);
-      await payer.picture(`${name}-${colorScheme}-${width}`);
-    }
-  }
-  await payer.page.emulateMedia({ colorScheme: payer.options.colorScheme });
-  await payer.page.setViewportSize(before);
 }
 
 /** A link for one person: asks for the code, mistypes it, pastes it as the mail shows it, pays. `codeUrl` gives the code. */
@@ -330,6 +314,9 @@ const STORIES = {
   reload_after_paying: reloadAfterPaying,
   look,
   own_page: ownPage,
+  authenticate,
+  deal,
+  look_at_deals: lookAtDeals,
 };
 
 async function main([story, argument]) {
@@ -352,7 +339,7 @@ async function main([story, argument]) {
   } catch (error) {
     console.error(`FAILED ${story} (JavaScript ${payer.options.javaScript ? 'on' : 'off'}): ${plain(error.message)}`);
     for (const trouble of payer.troubles) console.error(`also seen: ${trouble}`);
-    const pages = payer.context?.pages() ?? [];
+    const pages = payer.browser?.contexts().flatMap((context) => context.pages()) ?? [];
     for (const [index, page] of pages.entries()) {
       const path = join(payer.options.screenshots ?? tmpdir(), `failed-${story}-${process.pid}-${index + 1}.png`);
       await page.screenshot({ path, fullPage: true }).then(

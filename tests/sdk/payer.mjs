@@ -42,7 +42,10 @@ export class Payer {
     };
     assert.ok(this.options.url, 'the argument "url" is missing');
     this.checkoutOrigin = new URL(this.options.url).origin;
-    this.token = new URL(this.options.url).pathname.split('/').pop();
+    // What nobody else may learn. A story that gets further links adds to it.
+    this.tokens = new Set([new URL(this.options.url).pathname.split('/').pop()]);
+    // Pages whose console counts: ours, and those of the simulated bank once a story goes there.
+    this.watchedOrigins = new Set([this.checkoutOrigin]);
     const shopPages = [this.options.successUrl, this.options.cancelUrl, this.options.returnUrl].filter(Boolean);
     this.allowedOrigins = new Set([this.checkoutOrigin, ...shopPages.map((url) => new URL(url).origin)]);
     this.troubles = [];
@@ -51,14 +54,16 @@ export class Payer {
     this.pictures = [];
   }
 
-  async start() {
-    this.browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-      args: CHROMIUM_ARGUMENTS,
-      // The driver switches the back-forward cache off; real browsers have it, and it is what can show a typed
-      // card number again without asking the server.
-      ignoreDefaultArgs: ['--disable-back-forward-cache'],
-    });
+  async start(browser) {
+    this.browser =
+      browser ??
+      (await chromium.launch({
+        executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+        args: CHROMIUM_ARGUMENTS,
+        // The driver switches the back-forward cache off; real browsers have it, and it is what can show a typed
+        // card number again without asking the server.
+        ignoreDefaultArgs: ['--disable-back-forward-cache'],
+      }));
     this.context = await this.browser.newContext({
       javaScriptEnabled: this.options.javaScript,
       viewport: { width: this.options.width, height: this.options.height },
@@ -74,7 +79,7 @@ export class Payer {
       const onward = response.headers().location;
       if (onward && response.request().method() === 'POST') {
         if (response.status() !== 303) this.troubles.push(`a POST was answered with ${response.status()}, not 303`);
-        if (new URL(onward, response.url()).origin !== this.checkoutOrigin) {
+        if (new URL(onward, response.url()).origin !== new URL(response.url()).origin) {
           this.troubles.push(`a POST was redirected to another origin: ${onward}`);
         }
       }
@@ -85,15 +90,31 @@ export class Payer {
     return this;
   }
 
+  /** Somebody else with a browser of his own: other cookies, another cache. What he should not have seen counts too. */
+  async another(options = {}) {
+    const other = new Payer(this.story, { ...this.options, ...options });
+    Object.assign(other, { troubles: this.troubles, pictures: this.pictures, tokens: this.tokens });
+    Object.assign(other, { allowedOrigins: this.allowedOrigins, watchedOrigins: this.watchedOrigins });
+    return other.start(this.browser);
+  }
+
+  /** From now on the pages of the simulated bank belong to the story. */
+  goesTo(bankOrigin) {
+    this.allowedOrigins.add(bankOrigin);
+    this.watchedOrigins.add(bankOrigin);
+  }
+
   watchRequest(request) {
     const url = new URL(request.url());
     if (['data:', 'blob:', 'about:'].includes(url.protocol)) return;
     if (!this.allowedOrigins.has(url.origin)) this.troubles.push(`request to a third origin: ${request.url()}`);
     if (/csp-report/.test(url.pathname)) this.troubles.push(`content security policy report: ${request.postData()}`);
     if (url.origin !== this.checkoutOrigin) {
-      if (request.url().includes(this.token)) this.troubles.push(`the payer's token went out in a URL: ${request.url()}`);
       const referer = request.headers().referer ?? '';
-      if (referer.includes(this.token)) this.troubles.push(`the payer's token went out as Referer: ${referer}`);
+      for (const token of this.tokens) {
+        if (request.url().includes(token)) this.troubles.push(`the payer's token went out in a URL: ${request.url()}`);
+        if (referer.includes(token)) this.troubles.push(`the payer's token went out as Referer: ${referer}`);
+      }
     }
     const isPay = request.method() === 'POST' && url.origin === this.checkoutOrigin && url.pathname.endsWith('/pay');
     if (isPay) this.payPosts += 1;
@@ -104,7 +125,7 @@ export class Payer {
     const where = message.location().url ?? '';
     // The shop's own console is its own affair, and a document answered with 4xx (a declined card shown in place,
     // an expired link) is reported as an error although the page is the intended one.
-    if (where && !where.startsWith(this.checkoutOrigin)) return;
+    if (where && ![...this.watchedOrigins].some((origin) => where.startsWith(origin))) return;
     if (/status of 4\d\d/.test(message.text()) && this.refusedDocuments.has(where)) return;
     this.troubles.push(`console error: ${message.text()} (${where})`);
   }
@@ -238,6 +259,29 @@ export class Payer {
   async stop() {
     await this.browser?.close();
   }
+}
+
+/** The page that is open, at several widths in both colour schemes. */
+export async function album(payer, name) {
+  const before = payer.page.viewportSize();
+  for (const colorScheme of ['light', 'dark']) {
+    await payer.page.emulateMedia({ colorScheme });
+    for (const width of [320, 390, 1280]) {
+      await payer.page.setViewportSize({ width, height: payer.options.height });
+      await assertReadable(payer.page);
+      await payer.picture(`${name}-${colorScheme}-${width}`);
+    }
+  }
+  await payer.page.emulateMedia({ colorScheme: payer.options.colorScheme });
+  await payer.page.setViewportSize(before);
+}
+
+/** Fields with letters under 16 px make phones zoom. */
+export async function assertNoSmallFields(page) {
+  const small = await page.locator('input:visible, select:visible, textarea:visible').evaluateAll((fields) =>
+    fields.filter((field) => parseFloat(getComputedStyle(field).fontSize) < 16).map((field) => field.name),
+  );
+  assert.deepEqual(small, [], 'fields under 16 px make phones zoom');
 }
 
 export function squeeze(text) {

@@ -11,7 +11,7 @@ use super::params::MetadataParam;
 use crate::domain::id::{LineItemId, SessionId};
 use crate::domain::session::StateName;
 use crate::error::{Error, Result};
-use crate::ops::replay::{Answer, Write};
+use crate::ops::replay::Answer;
 use crate::ops::{redirect_urls, sessions};
 use crate::store::sessions::Filter;
 use crate::wire::List;

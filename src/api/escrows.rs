@@ -18,7 +18,7 @@ use crate::domain::escrow::Status;
 use crate::domain::escrow_acts::Request;
 use crate::domain::id::EscrowId;
 use crate::error::{Error, Result};
-use crate::ops::replay::{Answer, Write};
+use crate::ops::replay::Answer;
 use crate::ops::{escrows, redirect_urls};
 use crate::store::escrows::Filter;
 use crate::wire::List;

@@ -144,6 +144,8 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
     let payment = merchant.read(&session).await["payment_intent"].as_str().expect("a payment").to_owned();
     let charges = merchant.get(&format!("/v1/charges?payment_intent={payment}")).await.ok();
     let refund = merchant.post("/v1/refunds", &[("payment_intent", &payment), ("amount", "1")]).await.ok();
+    let disputed = [("payment_intent", payment.as_str()), ("amount", "1")];
+    let dispute = merchant.post("/v1/test_helpers/disputes", &disputed).await.ok();
     let dear = merchant.session_with(&[("line_items[0][price_data][unit_amount]", "39900")]).await;
     world.payer().pay(&dear, crate::payer::GOOD_CARD).await.says("Order placed");
     let review = merchant.get("/v1/reviews").await.ok()["data"][0].clone();
@@ -160,6 +162,7 @@ async fn belongings(world: &World, merchant: &Merchant) -> Vec<(&'static str, St
         ("/v1/payment_intents/", payment),
         ("/v1/charges/", id(&charges["data"][0])),
         ("/v1/refunds/", id(&refund)),
+        ("/v1/disputes/", id(&dispute)),
         ("/v1/customers/", customer),
         ("/v1/payment_methods/", id(&methods["data"][0])),
         ("/v1/reviews/", id(&review)),

@@ -42,6 +42,7 @@ const UNKNOWN: &str = "select
      + (select count(*) from charge c join simulator.charge m on m.charge_id = c.id
           where c.state = 'requires_action' and m.state in ('captured', 'void'))
      + (select count(*) from refund where look_up_at is not null)
+     + (select count(*) from dispute where look_up_at is not null)
      + (select count(*) from checkout_session s where state = 'processing' and not exists
           (select from charge c where c.session_id = s.id and c.state = 'requires_action'))";
 
@@ -151,6 +152,13 @@ async fn die_at(world: &World, merchant: &Merchant, scenario: &str, point: &str)
             let fields = vec![("payment_intent", payment), ("amount", "1000".to_owned())];
             vec![post(world, merchant, point, "/v1/refunds".to_owned(), fields).await]
         }
+        "dispute" => {
+            let payment = paid(world, merchant, &[]).await;
+            let opened = merchant.post("/v1/test_helpers/disputes", &[("payment_intent", &payment)]).await.ok();
+            let path = format!("/v1/disputes/{}", opened["id"].as_str().expect("an id"));
+            let fields = vec![("evidence[uncategorized_text]", "winning_evidence".to_owned())];
+            vec![post(world, merchant, point, path, fields).await]
+        }
         // Killed before it asked the provider, and again while it closes what the provider does not know.
         "close" => {
             let again = pay(world, merchant, "pay.committed", GOOD_CARD, Doom::default()).await;
@@ -223,6 +231,11 @@ async fn ends_paid_once(world: &World, merchant: &Merchant, payer: &mut Payer, s
 async fn ask_again(merchant: &Merchant, path: &str, fields: &[(&'static str, String)], key: &str) {
     let sent: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
     merchant.post_with_key(path, &sent, key).await.ok();
+    if path.starts_with("/v1/disputes/") {
+        let dispute = merchant.get(path).await.ok();
+        assert_eq!((&dispute["status"], &dispute["amount_reinstated"]), (&"won".into(), &2598.into()), "{key}");
+        return;
+    }
     let Some(payment) = path.split('/').nth(3).filter(|id| id.starts_with("pi_")) else {
         let refunds = merchant.get(&format!("/v1/refunds?payment_intent={}", fields[0].1)).await.ok();
         let [refund] = &refunds["data"].as_array().expect("a list")[..] else { panic!("{refunds}") };

@@ -69,7 +69,7 @@ pub fn told(
         ),
         Outcome::Failed => words(
             "This could not be done any more",
-            format!("The deal has moved on since this link was made. It stands at: {status}."),
+            format!("The deal has moved on since this link was made. It is now: {status}."),
             "Nothing was done and no money was moved by this page.",
             format!("Go back to {merchant} to see what is possible now."),
         ),

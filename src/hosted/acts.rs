@@ -52,34 +52,63 @@ fn status_words(status: Status) -> &'static str {
     }
 }
 
-/// The life of an escrow: what was reached, what lies ahead, and what came between.
+/// The life of an escrow: what was reached in the order in which it happened, then what lies ahead. It stands at the
+/// last that was reached.
 fn stations(escrow: &Escrow, now: DateTime<Utc>) -> Vec<Station> {
     let times = &escrow.times;
     let status = escrow.status(now);
-    let mut stations = vec![("Made", Some(escrow.created_at), false)];
-    if escrow.mode == Mode::Standard {
-        stations.push(("Signed by the seller", times.seller_signed, false));
-        stations.push(("Signed by the buyer", times.buyer_signed, false));
-    }
-    stations.push(("Paid", times.paid, status == Status::Paid));
-    stations.push(("Delivered", times.delivered, status == Status::Delivered));
-    let between = [
-        ("Cancellation asked for", times.cancellation_requested, status == Status::CancellationRequested),
-        ("Disputed", times.disputed, status == Status::Disputed),
-        ("Decided", times.resolved, false),
-        ("Paid back", times.refunded, status == Status::Refunding),
+    let mut reached = vec![
+        ("Opened", Some(escrow.created_at)),
+        ("Signed by the seller", times.seller_signed),
+        ("Signed by the buyer", times.buyer_signed),
+        ("Paid, the money is held", times.paid),
+        ("Delivered", times.delivered),
+        ("Delivery not accepted", times.delivery_rejected),
+        ("Cancellation asked for", times.cancellation_requested),
+        ("Cancellation rejected", times.cancellation_rejected),
+        ("Disputed", times.disputed),
+        ("Decided", times.resolved),
+        ("The bank refused to give money back", times.refund_failed),
+        ("Paid back to the buyer", times.refunded),
+        ("Completed", times.completed),
+        ("Cancelled", times.cancelled),
     ];
-    let was = |(_, at, is_now): &(&str, Option<DateTime<Utc>>, bool)| at.is_some() || *is_now;
-    stations.extend(between.into_iter().filter(was));
-    if status == Status::Cancelled {
-        stations.push(("Cancelled", times.cancelled, true));
-    } else {
-        stations.push(("Completed", times.completed, status == Status::Completed));
+    reached.retain(|(_, at)| at.is_some());
+    // What happened at once stays in the order above.
+    reached.sort_by_key(|(_, at)| *at);
+    let is_delivered = times.delivered.is_some() && times.delivered > times.delivery_rejected;
+    let mut ahead = Vec::new();
+    if status == Status::Pending && escrow.mode == Mode::Standard {
+        ahead.push(("Signed by the seller", times.seller_signed.is_none()));
+        ahead.push(("Signed by the buyer", times.buyer_signed.is_none()));
     }
-    stations
-        .into_iter()
-        .map(|(label, at, is_now)| Station { label: label.to_owned(), at: at.map(moment), is_now })
-        .collect()
+    ahead.push(("Paid", status == Status::Pending));
+    ahead.push(("Delivered", matches!(status, Status::Pending | Status::Paid) && !is_delivered));
+    ahead.push(("The seller’s answer", status == Status::CancellationRequested));
+    ahead.push(("A decision", matches!(status, Status::Disputed | Status::RefundFailed)));
+    ahead.push(("Paid back to the buyer", status == Status::Refunding));
+    ahead.push(("Completed", matches!(status, Status::Pending | Status::Paid | Status::Delivered)));
+    let here = reached.len().saturating_sub(1);
+    let reached = reached.into_iter().enumerate().map(|(place, (label, at))| Station {
+        label: label.to_owned(),
+        at: at.map(moment),
+        is_now: place == here,
+    });
+    let ahead = ahead.into_iter().filter(|(_, lies_ahead)| *lies_ahead).map(|(label, _)| Station {
+        label: label.to_owned(),
+        at: None,
+        is_now: false,
+    });
+    reached.chain(ahead).collect()
+}
+
+fn contract_shown(escrow: &Escrow) -> Option<ContractShown> {
+    let contract = escrow.contract.as_ref()?;
+    Some(ContractShown { text: contract.text.clone(), sha256: hex::encode(contract.sha256) })
+}
+
+fn days(count: u16) -> String {
+    format!("{count} {}", if count == 1 { "day" } else { "days" })
 }
 
 pub(super) fn deal(page: &PageSession, escrow: &Escrow, locale: &Locale, now: DateTime<Utc>) -> Deal {
@@ -89,11 +118,21 @@ pub(super) fn deal(page: &PageSession, escrow: &Escrow, locale: &Locale, now: Da
         ("The seller’s note", &words.delivery_note),
         ("Why the delivery was not accepted", &words.delivery_rejection_reason),
         ("Why the buyer wants to cancel", &words.cancellation_reason),
-        ("Why the seller does not", &words.cancellation_rejection_reason),
+        ("Why the seller goes on", &words.cancellation_rejection_reason),
         ("The dispute", &words.dispute_text),
     ];
+    let act = page.session.escrow.as_ref().map_or(Act::AcceptPay, |ticket| ticket.act);
+    let has_seller = escrow.mode != Mode::Instant;
+    let is_ahead = matches!(escrow.status(now), Status::Pending | Status::Paid);
     Deal {
         title: escrow.title.clone(),
+        fee: (escrow.fee_minor > 0).then(|| amount(&page.session, locale, escrow.fee_minor)),
+        delivery: escrow.estimated_delivery_days.filter(|_| is_ahead).map(days),
+        inspection: (has_seller && escrow.times.completed.is_none() && escrow.times.cancelled.is_none())
+            .then(|| days(escrow.inspection_days)),
+        // Who signs reads it in full, where he signs.
+        contract: contract_shown(escrow).filter(|_| act != Act::SignContract),
+        has_seller,
         amount: amount(&page.session, locale, escrow.total.minor),
         buyer: escrow.buyer_email.clone(),
         seller: escrow.seller_email.clone().unwrap_or_else(|| page.merchant_name.clone()),
@@ -153,11 +192,7 @@ fn show(
     let session = &page.session;
     let act = session.escrow.as_ref().map_or(Act::AcceptPay, |ticket| ticket.act);
     let left = (session.expires_at - pages.app.clock.now()).num_seconds();
-    let contract = escrow
-        .contract
-        .as_ref()
-        .filter(|_| act == Act::SignContract)
-        .map(|contract| ContractShown { text: contract.text.clone(), sha256: hex::encode(contract.sha256) });
+    let contract = contract_shown(escrow).filter(|_| act == Act::SignContract);
     let view = ActView {
         frame: pages.frame(Some(page), Policy::Form),
         merchant_name: page.merchant_name.clone(),

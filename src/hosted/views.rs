@@ -298,8 +298,10 @@ pub struct CancelView {
     pub merchant_name: String,
     /// What would have been charged, formatted.
     pub total: String,
-    /// Whether the session is for an act without a payment.
+    /// Whether the session is for an act of an escrow.
     pub is_act: bool,
+    /// Whether it would have taken money.
+    pub takes_money: bool,
     /// Path that the form posts to, `/c/{token}/cancel`.
     pub cancel_path: String,
     /// Path back to the form, `/c/{token}`.

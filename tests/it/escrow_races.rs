@@ -33,7 +33,7 @@ async fn of_two_links_for_one_act_the_first_acts_and_the_other_ends_as_failed() 
     let late = story.buyer.open(&second).await;
     story.press(&first, BUYER, &[]).await.says("The deal is done");
     let page = press(&mut story.buyer, &second, &late, &[]).await;
-    page.says("This could not be done any more").says("It stands at: completed");
+    page.says("This could not be done any more").says("It is now: completed");
     let read = story.merchant.read(&second).await;
     assert_eq!((&read["state"], &read["completed_at"]), (&"failed".into(), &Value::Null));
     let id = second["id"].as_str().expect("an id");

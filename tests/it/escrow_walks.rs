@@ -1,7 +1,7 @@
 //! The three modes of an escrow, walked whole through their pages by two payers.
 
 use crate::deal::{BUYER, GIVEN_BACK, HELD, MERCHANTS, SELLER, SELLERS, Story, TAKEN, UNBALANCED};
-use crate::payer::DECLINED_CARD;
+use crate::payer::{DECLINED_CARD, Page};
 use crate::world::World;
 
 #[tokio::test]
@@ -14,7 +14,11 @@ async fn in_instant_mode_delivery_completes_what_was_paid() {
     assert_eq!(session["escrow"], story.id.as_str());
     assert_eq!(session["target_user_email"], BUYER);
     let form = story.buyer.open(&session).await;
-    form.says("Accept and pay").says("A canoe").says("€250.00").says("holds the money");
+    form.says("Accept and pay")
+        .says("A canoe")
+        .says("€250.00")
+        .says("The money is held until")
+        .says("This cannot be undone");
     let page = story.buyer.pay(&session, crate::payer::GOOD_CARD).await;
     page.says("Payment complete").says("€250.00: paid, held, and not yet released");
     let id = session["id"].as_str().expect("an id");
@@ -175,5 +179,48 @@ async fn an_escrow_completes_by_itself_when_the_time_for_inspection_is_over() {
     assert_eq!(receiver.wait_for("escrow.completed").await.object_id(), story.id);
     assert_eq!((world.count(HELD).await, world.count(SELLERS).await), (0, 24_000));
     story.ask("dispute", BUYER).await.refused_with(400, "escrow_action_not_allowed_in_state", "action");
+    world.end().await;
+}
+
+/// Fails unless the words stand on the page in this order.
+fn says_in_order(page: &Page, words: &[&str]) {
+    let text = page.text();
+    let mut rest = text.as_str();
+    for word in words {
+        let Some((_, behind)) = rest.split_once(word) else { panic!("no “{word}” in its place: {text}") };
+        rest = behind;
+    }
+}
+
+#[tokio::test]
+async fn an_acts_page_says_what_the_deal_is_where_it_stands_and_what_cannot_be_undone() {
+    let world = World::start().await;
+    let mut story = Story::begin(&world, "standard").await;
+    // The buyer first: the timeline tells it as it was.
+    story.sign(BUYER, "Bea Buyer").await.says("as soon as the seller has signed");
+    world.advance(chrono::Duration::minutes(1));
+    story.sign(SELLER, "Sam Seller").await.says("Both sides have signed");
+    let session = story.session("accept_pay", BUYER).await;
+    let other = story.session("accept_pay", BUYER).await;
+    let page = story.buyer.open(&session).await;
+    for words in ["An escrow", "A canoe", "€250.00", "€10.00", "3 days", "7 days", BUYER, SELLER, "not paid yet"] {
+        page.says(words);
+    }
+    page.says("Read the contract").says("It floats.").says("This cannot be undone").says("Leave without paying");
+    says_in_order(&page, &["Opened", "Signed by the buyer", "Signed by the seller", "Paid", "Delivered", "Completed"]);
+    let path = story.buyer.path_of(&session);
+    let asked = story.buyer.visit(&format!("{path}/cancel")).await;
+    asked.says("Leave, and change nothing?").says("nothing was paid").says("The deal stays as it is");
+    story.buyer.pay(&session, crate::payer::GOOD_CARD).await.says("Payment complete");
+    let late = story.buyer.open(&other).await;
+    late.says("This is not possible any more").says("It is now: paid").says("Close this link");
+    world.advance(chrono::Duration::minutes(1));
+    story.call("deliver", &[]).await.ok();
+    world.advance(chrono::Duration::minutes(1));
+    story.call("reject_delivery", &[("reason", "It leaks.")]).await.ok();
+    let session = story.session("request_cancellation", BUYER).await;
+    let page = story.buyer.open(&session).await;
+    page.says("It leaks.").says("You cannot take the request back");
+    says_in_order(&page, &["Paid, the money is held", "Delivered", "Delivery not accepted", "Delivered", "Completed"]);
     world.end().await;
 }

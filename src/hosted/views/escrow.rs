@@ -27,6 +27,16 @@ pub struct Deal {
     pub title: String,
     /// What the buyer pays, formatted.
     pub amount: String,
+    /// What the merchant keeps of it on release, formatted; `None` where he keeps nothing.
+    pub fee: Option<String>,
+    /// Until delivery, as it is estimated, while that lies ahead.
+    pub delivery: Option<String>,
+    /// For inspection after the delivery, where there is one.
+    pub inspection: Option<String>,
+    /// The contract, to be unfolded; `None` without one and where it stands in full on the page.
+    pub contract: Option<ContractShown>,
+    /// Whether there is a seller beside the merchant.
+    pub has_seller: bool,
     /// The buyer's address.
     pub buyer: String,
     /// The seller's address, or the merchant's name where he is the seller.

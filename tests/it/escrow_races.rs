@@ -232,6 +232,9 @@ async fn a_link_for_one_act_does_no_other() {
     world.end().await;
 }
 
+/// What a form is filled in with.
+type Fields = &'static [(&'static str, &'static str)];
+
 /// How a race of links ended: how many did their act, how many ended as failed.
 async fn done_and_failed(story: &Story, sessions: &[Value]) -> (usize, usize) {
     let mut states = Vec::new();
@@ -247,7 +250,7 @@ async fn of_many_links_for_one_act_pressed_at_once_on_two_replicas_one_acts() {
     const LINKS: usize = 8;
     let world = two_replicas().await;
     let merchant = world.merchant().await;
-    let acts: [(&str, &str, &str, &[(&str, &str)]); 4] = [
+    let acts: [(&str, &str, &str, Fields); 4] = [
         ("sign_contract", SELLER, "pending", &[("name", "Sam Seller"), ("consent", "yes")]),
         ("complete", BUYER, "completed", &[]),
         ("cancel_escrow", SELLER, "cancelled", &[]),

@@ -49,12 +49,6 @@ const BREAKER_OPEN_SECONDS_MAX: u32 = 60;
 /// Most sessions in one statement: beyond that a statement only takes longer.
 const CREATE_BATCH_MAX: u16 = 1024;
 
-/// Most name servers: each that does not answer costs two seconds of an attempt.
-const NAME_SERVERS_MAX: usize = 2;
-
-/// Where name servers listen.
-const DNS_PORT: u16 = 53;
-
 /// Longest hold of the way back: beyond that a payer takes the page for broken.
 const REDIRECT_HOLD_MS_MAX: u32 = 10_000;
 
@@ -361,25 +355,9 @@ impl Config {
         if !(1..=7 * 24 * 60).contains(&self.session_lifetime_max_minutes) {
             return bad("session_lifetime_max_minutes", "must be 1 minute to 7 days (10080)".to_owned());
         }
-        if self.webhook_concurrency_total == 0 || self.webhook_concurrency_per_endpoint == 0 {
-            return bad(
-                "webhook_concurrency_total",
-                "and `webhook_concurrency_per_endpoint` must be at least 1".to_owned(),
-            );
-        }
         if !(1..=BREAKER_OPEN_SECONDS_MAX).contains(&self.breaker_open_seconds) {
             return bad("breaker_open_seconds", format!("must be 1 to {BREAKER_OPEN_SECONDS_MAX}"));
         }
-        let named = self.webhook_name_servers.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
-        match named.map(name_server).collect::<Option<Vec<_>>>() {
-            Some(servers) if servers.len() <= NAME_SERVERS_MAX => self.name_servers = servers.into(),
-            _ => {
-                let problem =
-                    format!("must hold at most {NAME_SERVERS_MAX} addresses such as 9.9.9.9 or 127.0.0.1:5353");
-                return bad("webhook_name_servers", problem);
-            }
-        }
-        self.endpoint_health()?;
         if self.redirect_hold_ms > REDIRECT_HOLD_MS_MAX {
             return bad("redirect_hold_ms", format!("must be 0 to {REDIRECT_HOLD_MS_MAX}"));
         }
@@ -411,7 +389,7 @@ impl Config {
                 }
             }
         }
-        self.webhook_authorities()?;
+        self.check_webhooks()?;
         self.smtp()?;
         self.check_stripe()?;
         Ok(self)
@@ -513,11 +491,6 @@ impl Config {
             ..ServerLimits::default()
         }
     }
-}
-
-/// A name server's address, with the usual port where none is written.
-fn name_server(text: &str) -> Option<SocketAddr> {
-    text.parse().ok().or_else(|| text.parse().ok().map(|ip| SocketAddr::new(ip, DNS_PORT)))
 }
 
 /// Where a browser on this machine reaches an address that is listened on: "every address" is none to go to.

@@ -1,8 +1,9 @@
-//! The settings of webhooks that hang together: when an endpoint is left alone or given up, and whom the sender trusts
-//! besides the machine's own authorities.
+//! The settings of webhooks: places and name servers, when an endpoint is left alone or given up, and whom the sender
+//! trusts besides the machine's own authorities.
 //!
 //! The rule: limits that contradict each other, and a file that holds no certificates, are refused at start by their key.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -26,11 +27,42 @@ const DISABLE_AFTER_FAILURES_MAX: u32 = 10_000;
 /// Most certificates in the file: a few authorities, not the world's.
 const AUTHORITIES_MAX: usize = 64;
 
+/// Most name servers: each that does not answer costs two seconds of an attempt.
+const NAME_SERVERS_MAX: usize = 2;
+
+/// Where name servers listen.
+const DNS_PORT: u16 = 53;
+
+/// A name server's address, with the usual port where none is written.
+fn name_server(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|ip| SocketAddr::new(ip, DNS_PORT)))
+}
+
 fn bad<T>(key: &'static str, problem: String) -> Result<T, ConfigError> {
     Err(ConfigError::OutOfBounds { key, problem })
 }
 
 impl Config {
+    /// Judges all that is set of webhooks, and keeps the name servers' addresses.
+    pub(super) fn check_webhooks(&mut self) -> Result<(), ConfigError> {
+        if self.webhook_concurrency_total == 0 || self.webhook_concurrency_per_endpoint == 0 {
+            let problem = "and `webhook_concurrency_per_endpoint` must be at least 1";
+            return bad("webhook_concurrency_total", problem.to_owned());
+        }
+        let named = self.webhook_name_servers.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+        match named.map(name_server).collect::<Option<Vec<_>>>() {
+            Some(servers) if servers.len() <= NAME_SERVERS_MAX => self.name_servers = servers.into(),
+            _ => {
+                let problem =
+                    format!("must hold at most {NAME_SERVERS_MAX} addresses such as 9.9.9.9 or 127.0.0.1:5353");
+                return bad("webhook_name_servers", problem);
+            }
+        }
+        self.endpoint_health()?;
+        self.webhook_authorities()?;
+        Ok(())
+    }
+
     /// When endpoints are paused and given up.
     ///
     /// # Errors

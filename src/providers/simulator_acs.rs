@@ -111,11 +111,9 @@ async fn ask(State(simulator): State<Arc<Simulator>>, Path(id): Path<String>) ->
     let (true, Some(money)) = (challenge.is_open(), challenge.money()) else {
         return closed(StatusCode::GONE, &challenge);
     };
-    let return_url = Url::parse(&challenge.return_url).ok();
-    let host = return_url.as_ref().and_then(Url::host_str).unwrap_or("a shop");
     let locale = Locale::negotiate(Some("en"), None);
     let page = ChallengePage {
-        merchant: challenge.merchant.as_deref().unwrap_or(host),
+        merchant: challenge.merchant.as_deref().unwrap_or("the shop"),
         amount: format_money(&locale, money),
         action: format!("/challenge/{id}"),
     };

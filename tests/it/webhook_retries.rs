@@ -152,7 +152,7 @@ async fn a_resend_needs_somebody_to_send_to() {
     let event = merchant.event(CREATED).await;
     let id = event["id"].as_str().unwrap();
     merchant.resend(id, None).await.refused(400);
-    merchant.resend(id, Some("we_1")).await.refused(404);
+    merchant.resend(id, Some("we_1")).await.refused_with(400, "resource_missing", "webhook_endpoint");
     merchant.resend("evt_nothing", None).await.refused(404);
     let mut picky = Receiver::start().await;
     picky.register(&merchant, &["checkout.session.completed"]).await;

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::fields::{email, metadata, moment, seen, seen_text, text};
 use super::params::MetadataParam;
 use super::saved_card_params::{CustomerCreation, ForWhom, SavedPaymentMethodOptions, SetupFutureUsage};
+use crate::domain::billing::AddressCollection;
 use crate::domain::money::Currency;
 use crate::domain::payment;
 use crate::domain::pricing::{LineInput, PricedCart, price_lines};
@@ -126,12 +127,14 @@ pub enum CaptureMethod {
     Manual,
 }
 
-/// A parameter whose only value is the one that means "off".
+/// Whether the payer is asked for his billing address.
 #[derive(Deserialize, ToSchema, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum OnlyAuto {
-    /// Off unless needed, and it is never needed here.
+pub enum BillingAddressCollection {
+    /// Only where it is needed, and it is never needed here.
     Auto,
+    /// Always; nobody pays without one.
+    Required,
 }
 
 /// A parameter whose only value is the one that means "off".
@@ -217,8 +220,8 @@ pub struct CreateCheckoutSession {
     pub adaptive_pricing: Option<OnlyOff>,
     /// Can only be false.
     pub allow_promotion_codes: Option<bool>,
-    /// Only `auto`.
-    pub billing_address_collection: Option<OnlyAuto>,
+    /// Whether the payer is asked for his billing address: `auto`, the default, does not ask.
+    pub billing_address_collection: Option<BillingAddressCollection>,
     /// Whether a customer is made when the session is paid; `if_required`, the default, makes none.
     pub customer_creation: Option<CustomerCreation>,
     /// Which kept cards are offered, and whether the payer is asked to keep his.
@@ -548,6 +551,10 @@ impl CreateCheckoutSession {
             receipt_email: email("payment_intent_data[receipt_email]", data.receipt_email)?,
             statement_descriptor: statement("statement_descriptor", data.statement_descriptor)?,
             statement_descriptor_suffix: statement("statement_descriptor_suffix", data.statement_descriptor_suffix)?,
+            billing_address_collection: self.billing_address_collection.map(|collection| match collection {
+                BillingAddressCollection::Auto => AddressCollection::Auto,
+                BillingAddressCollection::Required => AddressCollection::Required,
+            }),
             goes_back_at_once: self.hold_redirect == Some(false),
         };
         Ok(NewSession {

@@ -23,6 +23,7 @@ pub mod params;
 mod params_failure;
 mod params_form;
 mod params_reader;
+mod payer_billing;
 mod payer_card;
 mod payer_pace;
 mod payer_sessions;

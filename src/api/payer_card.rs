@@ -10,13 +10,23 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use crate::domain::card::{CardCvc, CardError, CardExpiry, CardNumber, FIELD_CHARS_MAX};
+use crate::domain::card::{CardBrand, CardCvc, CardError, CardExpiry, CardNumber, FIELD_CHARS_MAX};
 use crate::error::{CardRefusal, Error, Result};
 use crate::telemetry::mask_card_numbers;
-use crate::vault::EnteredCard;
+use crate::vault::{EnteredCard, SecurityCode};
 
 /// A text that is wiped when dropped and printed nowhere.
 pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// The security code of a kept card.
+    ///
+    /// # Errors
+    /// `Declined` with the parameter at fault.
+    pub fn judge_code(&self, brand: CardBrand, param: &'static str) -> Result<SecurityCode> {
+        CardCvc::parse(&self.0, brand).map(SecurityCode).map_err(|error| refused(error, param))
+    }
+}
 
 impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

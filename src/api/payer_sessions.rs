@@ -21,11 +21,12 @@ use zeroize::Zeroizing;
 use super::Api;
 use super::answer::{ApiError, Found};
 use super::checkout_session_params::redirect_refused;
-use super::fields::email;
 use super::guard::{BodyKind, body_kind, idempotency_key, read};
 use super::params::{decode_json_and_wipe, decode_query};
-use super::payer_card::{CardParam, holds_card_number};
-use crate::domain::session::{Payer, Session};
+use super::payer_billing::{
+    BillingDetailsParam, PayerParam, PaymentMethodDataParam, PaymentMethodOptionsParam, payer_and_instrument,
+    refuse_not_collected,
+};
 use crate::error::{Error, Result};
 use crate::ops::confirmations::{self, Confirmation};
 use crate::ops::fraud::Circumstances;
@@ -36,11 +37,8 @@ use crate::store::sessions::PageSession;
 use crate::wire::error::ErrorEnvelope;
 use crate::wire::payer_session::PayerSession;
 
-/// Largest confirmation: a card, a name and two addresses of the web.
+/// Largest confirmation: a card, a name, a postal address and two addresses of the web.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-
-/// Longest name on a card, as on the hosted form.
-const NAME_CHARS_MAX: usize = 100;
 
 /// Longest key of an attempt, as that of an idempotency key.
 const ATTEMPT_KEY_CHARS_MAX: usize = 255;
@@ -139,42 +137,25 @@ pub struct ConfirmCheckoutSession {
     /// Names this press of the button, at most 255 characters: sent again it charges nothing and is told what
     /// became of the first. This, or an `Idempotency-Key` header.
     pub attempt_key: Option<String>,
-    /// Who pays.
-    pub payer: PayerParam,
-    /// With what.
-    pub payment_method_data: PaymentMethodDataParam,
+    /// Who pays. May be left out where a kept card is used and its customer has an e-mail address.
+    pub payer: Option<PayerParam>,
+    /// With a card that is kept for the session's customer: its id. This, or `payment_method_data`.
+    pub payment_method: Option<String>,
+    /// With a card that was typed.
+    pub payment_method_data: Option<PaymentMethodDataParam>,
+    /// What a kept card may need.
+    pub payment_method_options: Option<PaymentMethodOptionsParam>,
+    /// What goes to the payer's bank beside the card: his billing address. Must be there where the session's
+    /// `billing_address_collection` is `required`, unless a kept card has one.
+    pub billing_details: Option<BillingDetailsParam>,
     /// Where the payer comes back to from his bank, on the merchant's allow-list. Absent: the hosted page.
     pub return_url: Option<String>,
-    /// Not collected yet.
+    /// Not taken: `billing_details[address]` is.
     #[schema(value_type = Option<Object>)]
     pub billing_address: Option<NotCollected>,
     /// Not collected yet.
     #[schema(value_type = Option<Object>)]
     pub shipping_address: Option<NotCollected>,
-}
-
-/// Who pays.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PayerParam {
-    /// E-mail address. Where the merchant gave one it may be left out, and may not differ.
-    pub email: Option<String>,
-    /// The name on the card, at most 100 characters.
-    pub name: String,
-    /// Not collected yet.
-    #[schema(value_type = Option<String>)]
-    pub phone: Option<NotCollected>,
-}
-
-/// With what.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PaymentMethodDataParam {
-    /// Always `card`.
-    #[serde(rename = "type")]
-    pub kind: PaymentMethodType,
-    /// The card.
-    pub card: CardParam,
 }
 
 /// Kinds of payment methods.
@@ -212,7 +193,7 @@ pub async fn confirm(
 ) -> Result<Response, ApiError> {
     let opened = open(&api, &token, &headers).await?;
     let address = peer.map(|Extension(Peer(peer))| api.app.settings.payer_address(peer.ip(), &headers));
-    let circumstances = Circumstances { address, billing_country: None };
+    let circumstances = Circumstances { address };
     let answer = match json_body(&uri, &headers, body).await {
         Ok(body) => pay(&api, &opened.page, &headers, &body, circumstances).await.map(Found).map_err(ApiError::from),
         Err(error) => Err(error),
@@ -238,30 +219,15 @@ async fn pay(
     body: &[u8],
     circumstances: Circumstances,
 ) -> Result<PayerSession> {
-    let params: ConfirmCheckoutSession = decode_json_and_wipe(body)?;
-    let attempt = attempt(params.attempt_key, idempotency_key(headers)?)?;
-    let not_collected = [
-        ("payer[phone]", params.payer.phone.is_some()),
-        ("billing_address", params.billing_address.is_some()),
-        ("shipping_address", params.shipping_address.is_some()),
-    ];
-    if let Some((param, _)) = not_collected.into_iter().find(|(_, is_given)| *is_given) {
-        let message = format!("This checkout session does not ask its payer for `{param}`. Nothing was charged.");
-        return Err(Error::invalid("parameter_unsupported", param, message));
-    }
-    if !sessions::takes_cards(&api.app, &page.session) {
-        let message = "Card numbers are not taken here in live mode. Send the payer to the session's `url`.";
-        return Err(Error::invalid("card_data_not_accepted", "payment_method_data", message));
-    }
+    let mut params: ConfirmCheckoutSession = decode_json_and_wipe(body)?;
+    let attempt = attempt(params.attempt_key.take(), idempotency_key(headers)?)?;
+    refuse_not_collected(&params)?;
     if !identity::is_bound(&api.app, &page.session, None).await? {
         let message =
             "Only the user that this session is for may pay it, after a code by mail. Send him to the session's `url`.";
         return Err(Error::invalid("payer_identity_required", "", message));
     }
-    let payer =
-        Payer { email: payers_email(&page.session, params.payer.email)?, name: payers_name(params.payer.name)? };
-    let PaymentMethodDataParam { kind: PaymentMethodType::Card, card } = params.payment_method_data;
-    let card = card.judge(payer.name.clone(), api.app.clock.now().date_naive())?;
+    let (payer, instrument) = payer_and_instrument(&api.app, &page.session, &mut params).await?;
     let return_url = match params.return_url {
         Some(url) => Some(
             confirmations::way_back(&api.app, page, &url)
@@ -270,7 +236,7 @@ async fn pay(
         ),
         None => None,
     };
-    confirmations::confirm(&api.app, page, Confirmation { payer, card, attempt, return_url, circumstances }).await
+    confirmations::confirm(&api.app, page, Confirmation { payer, instrument, attempt, return_url, circumstances }).await
 }
 
 /// The word that names an attempt. It is kept as a digest, so it may be anything.
@@ -290,33 +256,6 @@ fn attempt(param: Option<String>, header: Option<String>) -> Result<String> {
             Err(Error::invalid("parameter_invalid_string", "attempt_key", message))
         }
     }
-}
-
-fn payers_email(session: &Session, given: Option<String>) -> Result<String> {
-    const PARAM: &str = "payer[email]";
-    match (&session.customer_email, given) {
-        (Some(known), None) => Ok(known.clone()),
-        (Some(known), Some(given)) if given.trim().eq_ignore_ascii_case(known) => Ok(known.clone()),
-        (Some(_), Some(_)) => {
-            let message = "The merchant has set the e-mail address of this session's payer; it cannot be changed.";
-            Err(Error::invalid("parameter_invalid", PARAM, message))
-        }
-        (None, Some(given)) if holds_card_number(&given) => {
-            Err(Error::invalid("email_invalid", PARAM, "`payer[email]` holds a card number."))
-        }
-        (None, given) => email(PARAM, given)?
-            .ok_or_else(|| Error::invalid("parameter_missing", PARAM, "Missing required param: payer[email].")),
-    }
-}
-
-fn payers_name(given: String) -> Result<String> {
-    let name = given.trim();
-    let is_name = !name.is_empty() && name.chars().count() <= NAME_CHARS_MAX && !name.chars().any(char::is_control);
-    if !is_name || holds_card_number(name) {
-        let message = format!("`payer[name]` must be the name on the card, at most {NAME_CHARS_MAX} characters.");
-        return Err(Error::invalid("parameter_invalid_string", "payer[name]", message));
-    }
-    Ok(name.to_owned())
 }
 
 /// `OPTIONS`: what a browser asks before a page of another origin may send JSON.

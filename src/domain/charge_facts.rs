@@ -168,6 +168,8 @@ pub struct Facts {
     pub three_d_secure: Option<ThreeDSecure>,
     /// The network that carried the charge, in Stripe's words (`visa`, `mastercard`, …).
     pub network: Option<String>,
+    /// Two-letter country of the card's issuer. Kept with the card, not with these facts.
+    pub issuer_country: Option<String>,
     /// The provider's own opinion.
     pub risk: Option<RiskLevel>,
     /// A name under which this provider, and no other, can charge the same card again. Not kept with

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::id::{CustomerId, MerchantId};
 use super::session::Metadata;
 
-/// A postal address, as the merchant wrote it.
+/// A postal address, as the merchant or the payer wrote it.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct PostalAddress {
     /// City or town.

@@ -409,8 +409,14 @@ impl Rules {
 
     /// Whether the provider's answer may lead to a review, so that the money is only to be reserved until the
     /// answer is there.
-    pub fn may_hold_by_answer(&self, livemode: bool, merchant: &str) -> bool {
-        self.of(livemode, merchant).any(|(_, rule)| rule.action == Action::Review && rule.condition.needs_answer())
+    ///
+    /// `country_is_to_come` says that the bill's country is known and the card's is not yet.
+    pub fn may_hold_by_answer(&self, livemode: bool, merchant: &str, country_is_to_come: bool) -> bool {
+        self.of(livemode, merchant).any(|(_, rule)| {
+            let by_answer = rule.condition.needs_answer()
+                || (country_is_to_come && matches!(rule.condition, Condition::CountryMismatch));
+            rule.action == Action::Review && by_answer
+        })
     }
 
     /// The assessment before the provider is asked; `None` when no rule matches.
@@ -423,10 +429,7 @@ impl Rules {
                         || below.is_some_and(|below| facts.total.minor < below))
             }
             Condition::Listed(list) => list.holds(facts),
-            Condition::CountryMismatch => match (&facts.card.country, facts.billing_country) {
-                (Some(card), Some(billing)) => !card.eq_ignore_ascii_case(billing),
-                _ => false,
-            },
+            Condition::CountryMismatch => countries_differ(facts.card.country.as_deref(), facts.billing_country),
             Condition::CheckFailed(_) | Condition::Risk(_) | Condition::NotAuthenticated => false,
         });
         decide(matching, Stage::Before)
@@ -434,12 +437,16 @@ impl Rules {
 
     /// The assessment by the provider's answer, for a payment that it approved; what was found before stands
     /// unless the answer is worse. `None` when no rule matched at either time.
+    ///
+    /// `countries_differ` says so of the card's country, where only the answer told it, and the bill's. A rule
+    /// that would challenge for that comes too late.
     pub fn by_answer(
         &self,
         livemode: bool,
         merchant: &str,
         before: Option<&Assessment>,
         answer: &charge_facts::Facts,
+        countries_differ: bool,
     ) -> Option<Assessment> {
         let found = before.map(|before| before.action);
         if found == Some(Action::Allow) {
@@ -456,10 +463,8 @@ impl Rules {
             }
             Condition::Risk(level) => answer.risk.is_some_and(|risk| risk >= *level),
             Condition::NotAuthenticated => found == Some(Action::Challenge) && !is_authenticated(answer),
-            Condition::Velocity { .. }
-            | Condition::Amount { .. }
-            | Condition::Listed(_)
-            | Condition::CountryMismatch => false,
+            Condition::CountryMismatch => countries_differ && rule.action != Action::Challenge,
+            Condition::Velocity { .. } | Condition::Amount { .. } | Condition::Listed(_) => false,
         });
         match decide(matching, Stage::Answer) {
             Some(worse) if found.is_none_or(|found| worse.action > found) => Some(worse),
@@ -472,6 +477,11 @@ impl Rules {
 fn is_authenticated(answer: &charge_facts::Facts) -> bool {
     let satisfied = [AuthenticationResult::Authenticated, AuthenticationResult::AttemptAcknowledged];
     answer.three_d_secure.as_ref().is_some_and(|secure| satisfied.contains(&secure.result))
+}
+
+/// Whether both countries are known and are not the same.
+pub fn countries_differ(card: Option<&str>, billing: Option<&str>) -> bool {
+    card.zip(billing).is_some_and(|(card, billing)| !card.eq_ignore_ascii_case(billing))
 }
 
 fn decide<'r>(matching: impl Iterator<Item = (&'r str, &'r Rule)>, stage: Stage) -> Option<Assessment> {

@@ -164,6 +164,7 @@ fn answer(cvc: CheckResult, risk: RiskLevel, secure: Option<AuthenticationResult
         checks: CardChecks { cvc: Some(cvc), ..CardChecks::default() },
         three_d_secure: secure.map(|result| ThreeDSecure { flow: None, result, version: None }),
         network: None,
+        issuer_country: None,
         risk: Some(risk),
         reusable_reference: None,
         fee: None,
@@ -197,9 +198,29 @@ fn an_answer_can_make_it_worse_and_never_better() {
         (before(Action::Allow), answer(Fail, Highest, None), found(Action::Allow, "before")),
     ];
     for (before, answer, expected) in cases {
-        assert_eq!(by(rules.by_answer(true, "acct_1", before.as_ref(), &answer)), expected, "{before:?} {answer:?}");
+        assert_eq!(
+            by(rules.by_answer(true, "acct_1", before.as_ref(), &answer, true)),
+            expected,
+            "{before:?} {answer:?}"
+        );
     }
-    assert!(rules.may_hold_by_answer(true, "acct_1"));
+    assert!(rules.may_hold_by_answer(true, "acct_1", false));
+}
+
+#[test]
+fn a_country_that_comes_with_the_answer_is_compared_then() {
+    let silent = charge_facts::Facts::default();
+    for (action, expected) in
+        [(Action::Block, Some(Action::Block)), (Action::Review, Some(Action::Review)), (Action::Challenge, None)]
+    {
+        let rules = rules([("abroad", rule(action, Condition::CountryMismatch))]);
+        let found = |differ| rules.by_answer(true, "acct_1", None, &silent, differ).map(|found| found.action);
+        assert_eq!((found(true), found(false)), (expected, None), "{action:?}");
+        let holds = |to_come| rules.may_hold_by_answer(true, "acct_1", to_come);
+        assert_eq!((holds(true), holds(false)), (action == Action::Review, false), "{action:?}");
+    }
+    assert!(countries_differ(Some("US"), Some("DE")) && !countries_differ(Some("US"), Some("us")));
+    assert!(!countries_differ(None, Some("DE")) && !countries_differ(Some("US"), None));
 }
 
 #[test]

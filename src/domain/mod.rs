@@ -5,8 +5,10 @@
 
 pub mod address;
 pub mod api_key;
+pub mod billing;
 pub mod card;
 pub mod charge_facts;
+pub mod country;
 pub mod custom_headers;
 pub mod customer;
 pub mod decline;

@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
+use super::billing::BillingDetails;
 use super::card::CardSummary;
 use super::charge_facts::Facts;
 use super::fraud::Assessment;
@@ -247,6 +248,8 @@ pub struct Charge {
     pub payment_method: PaymentMethodId,
     /// Whether the card is to be kept when this has succeeded.
     pub keeps_card: bool,
+    /// What its payer said of himself.
+    pub billing: BillingDetails,
     /// What may be known of the card.
     pub card: CardSummary,
     /// What was learnt beside the outcome.

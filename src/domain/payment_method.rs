@@ -7,6 +7,7 @@
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
 use super::card::CardSummary;
+use super::customer::PostalAddress;
 use super::id::{CustomerId, MerchantId, PaymentMethodId};
 use super::session::Metadata;
 
@@ -157,6 +158,8 @@ pub struct PaymentMethod {
     pub holder_name: Option<String>,
     /// The payer's address at the time.
     pub holder_email: Option<String>,
+    /// Where the bill went then.
+    pub holder_address: Option<PostalAddress>,
     /// What it may be used for.
     pub future_usage: FutureUsage,
     /// Whether it may be shown again.
@@ -186,6 +189,7 @@ impl PaymentMethod {
             number: None,
             holder_name: None,
             holder_email: None,
+            holder_address: None,
             ..self
         }
     }
@@ -204,6 +208,7 @@ impl PaymentMethod {
             card: newer.card,
             holder_name: newer.holder_name.or(self.holder_name),
             holder_email: newer.holder_email.or(self.holder_email),
+            holder_address: newer.holder_address.or(self.holder_address),
             future_usage: usage,
             allow_redisplay: self.allow_redisplay.max(newer.allow_redisplay),
             used_at: newer.used_at,

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 
+use super::billing::AddressCollection;
+use super::customer::PostalAddress;
 use super::id::{CustomerId, LineItemId, MerchantId, PaymentId, SessionId};
 use super::money::Money;
 use super::payment::CaptureMethod;
@@ -30,6 +32,9 @@ pub const LIFETIME_MIN: Duration = Duration::minutes(1);
 /// How far apart the merchant's clock may be when it names the shortest lifetime as an absolute
 /// time: a request that is a few seconds under way still means a minute.
 pub const LIFETIME_TOLERANCE: Duration = Duration::seconds(10);
+
+/// What `customer_creation` says when each paid session makes a customer.
+pub const CUSTOMER_ALWAYS: &str = "always";
 
 /// Metadata: at most fifty string pairs, as at Stripe.
 pub type Metadata = BTreeMap<String, String>;
@@ -162,6 +167,8 @@ pub struct Options {
     pub statement_descriptor_suffix: Option<String>,
     /// Whether cards are kept and kept ones offered.
     pub saved_cards: SavedCardOptions,
+    /// Whether the payer is asked for his billing address, as the merchant said it.
+    pub billing_address_collection: Option<AddressCollection>,
     /// Whether a payer who paid is sent on without waiting for the merchant's webhook endpoints.
     pub goes_back_at_once: bool,
 }
@@ -173,6 +180,8 @@ pub struct Payer {
     pub email: String,
     /// Name on the card.
     pub name: String,
+    /// Where the bill goes, if he was asked.
+    pub address: Option<PostalAddress>,
 }
 
 /// One line of a session: an id for the API and the price that was worked out for it.
@@ -211,7 +220,7 @@ pub struct Session {
     pub customer_id: Option<CustomerId>,
     /// The one who may act, once he has proven that he reads mail there; `None` for whoever has the link.
     pub target_user_email: Option<String>,
-    /// What the payer typed at the first valid submit.
+    /// What the payer typed at his last valid submit.
     pub payer: Option<Payer>,
     /// The merchant's own data.
     pub metadata: Metadata,
@@ -309,6 +318,16 @@ pub fn deadline(
 }
 
 impl Session {
+    /// Whether the merchant named the customer, and did not have him made of what the payer typed.
+    pub fn is_for_known_customer(&self) -> bool {
+        self.customer_id.is_some() && self.options.customer_creation.as_deref() != Some(CUSTOMER_ALWAYS)
+    }
+
+    /// Whether nobody may pay it without a whole billing address.
+    pub fn wants_billing_address(&self) -> bool {
+        self.options.billing_address_collection == Some(AddressCollection::Required)
+    }
+
     /// Whether the payer may act at `now`: judged here, whether or not the sweep has been by.
     pub fn is_usable(&self, now: DateTime<Utc>) -> bool {
         self.state == State::Pending && now < self.expires_at
@@ -492,7 +511,7 @@ mod tests {
         for state in states() {
             for second in [59, 60] {
                 let now = at(second);
-                let payer = Payer { email: "a@b.example".into(), name: "A".into() };
+                let payer = Payer { email: "a@b.example".into(), name: "A".into(), address: None };
                 let mut row = |request: &str, outcome: String| {
                     let row = format!("{} {second} {request}: {outcome}", state.name().as_str());
                     table.push_str(row.trim_end());

@@ -16,14 +16,16 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use zeroize::Zeroizing;
 
 use super::acts;
+use super::billing;
 use super::browser::{Browser, FormOrigin, form_origin};
 use super::identity::{Gate, gate};
 use super::page::{Pages, Policy, Token, amount, locale};
 use super::saved_cards::{self as cards, Choice};
 use super::views::{
-    AmountLine, CardMark, CheckoutField, CheckoutHints, CheckoutView, Deal, DeclineNotice, EmailField, FieldError,
-    MessageKind, OrderLine, TimeLeft,
+    AmountLine, BillingBlock, CardMark, CheckoutField, CheckoutHints, CheckoutView, Deal, DeclineNotice, EmailField,
+    FieldError, MessageKind, OrderLine, TimeLeft,
 };
+use crate::domain::billing::is_whole;
 use crate::domain::card::{CardBrand, CardCvc, CardExpiry, CardNumber};
 use crate::domain::email::parse_email;
 use crate::domain::payment::ChargeState;
@@ -39,7 +41,7 @@ use crate::store::sessions::PageSession;
 use crate::telemetry::mask_card_numbers;
 use crate::vault::{EnteredCard, SecurityCode};
 
-/// Largest form: six short fields and two tokens.
+/// Largest form: ten short fields and two tokens.
 const FORM_BYTES_MAX: usize = 16 * 1024;
 
 /// Fields read from one form; more are ignored.
@@ -61,6 +63,7 @@ struct Typed {
     email: String,
     card_name: String,
     card_expiry: String,
+    billing: BillingBlock,
     /// Which card was chosen; empty before anything was.
     choice: String,
     /// Whether the box to keep the card was ticked.
@@ -70,7 +73,8 @@ struct Typed {
 impl Typed {
     /// Empties fields that a card number strayed into: it is not put back into a page either.
     fn forget_card_numbers(&mut self) {
-        for text in [&mut self.email, &mut self.card_name, &mut self.card_expiry] {
+        let BillingBlock { line1, postal_code, city, .. } = &mut self.billing;
+        for text in [&mut self.email, &mut self.card_name, &mut self.card_expiry, line1, postal_code, city] {
             if holds_card_number(text) {
                 text.clear();
             }
@@ -79,7 +83,7 @@ impl Typed {
 }
 
 /// Whether a text that is to be kept has a card number in it.
-fn holds_card_number(text: &str) -> bool {
+pub(super) fn holds_card_number(text: &str) -> bool {
     CardNumber::parse(text).is_ok() || matches!(mask_card_numbers(text), Cow::Owned(_))
 }
 
@@ -146,10 +150,12 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
     };
     // A payer who comes back to the form after a refused try is told why it was refused.
     let mut trouble = Trouble { deal, ..Trouble::default() };
+    let mut tried_with = None;
     if page.session.tries > 0 {
         // Boxed, like all that happens seldom, because the future of this handler is moved for each page.
         match Box::pin(sessions::latest_charge(&pages.app, &page.session.id)).await {
             Ok(Some(charge)) => {
+                tried_with = Some(charge.payment_method);
                 if let ChargeState::Failed(failure) = charge.state {
                     trouble.decline = Some(notice(&page.session, failure.payer_message));
                 }
@@ -162,9 +168,13 @@ pub async fn form(State(pages): State<Pages>, Token(token): Token, method: Metho
         Ok(offered) => offered,
         Err(error) => return pages.failure(&error),
     };
+    let payer = page.session.payer.as_ref();
+    // What a kept card brought with it was not typed, and the link may be in anybody's hands.
+    let typed_payer = payer.filter(|_| !offered.cards.iter().any(|card| Some(&card.id) == tried_with.as_ref()));
     let typed = Typed {
-        email: page.session.payer.as_ref().map(|payer| payer.email.clone()).unwrap_or_default(),
-        card_name: page.session.payer.as_ref().map(|payer| payer.name.clone()).unwrap_or_default(),
+        email: payer.map(|payer| payer.email.clone()).unwrap_or_default(),
+        card_name: typed_payer.map(|payer| payer.name.clone()).unwrap_or_default(),
+        billing: billing::block(&page.session, typed_payer.and_then(|payer| payer.address.as_ref())),
         ..Typed::default()
     };
     let browser = Browser::of(&headers, &pages.app.settings);
@@ -196,7 +206,7 @@ pub async fn pay(
 ) -> Response {
     let browser = Browser::of(&headers, &pages.app.settings);
     let address = peer.map(|Extension(Peer(peer))| pages.app.settings.payer_address(peer.ip(), &headers));
-    let circumstances = Circumstances { address, billing_country: None };
+    let circumstances = Circumstances { address };
     let response = pay_inside(&pages, &token, &headers, body, &browser, circumstances).await;
     pages.after_form(response, &browser)
 }
@@ -245,6 +255,7 @@ async fn pay_inside(
         email: known_email.map_or_else(|| form.field("email").trim().to_owned(), str::to_owned),
         card_name: form.field("card_name").trim().to_owned(),
         card_expiry: form.field("card_expiry").trim().to_owned(),
+        billing: billing::typed(session, &form),
         choice: form.field("payment_choice").to_owned(),
         keep: form.field("save_card") == "yes",
     };
@@ -350,10 +361,18 @@ fn read_saved(form: &Form, typed: &Typed, chosen: &OfferedCard) -> Result<(Payer
             }
         }
     }
+    // A kept card brings the address that it was kept with; one without is asked for it.
+    let address = match &chosen.holder_address {
+        Some(address) if !typed.billing.is_asked || is_whole(address) => Some(address.clone()),
+        _ => billing::read(&typed.billing).unwrap_or_else(|wrong| {
+            errors.extend(wrong);
+            None
+        }),
+    };
     match email {
         Some(email) if errors.is_empty() => {
             let name = chosen.holder_name.clone().unwrap_or_default();
-            Ok((Payer { email, name }, Instrument::Saved { id: chosen.id.clone(), code }))
+            Ok((Payer { email, name, address }, Instrument::Saved { id: chosen.id.clone(), code }))
         }
         _ => Err(errors),
     }
@@ -405,10 +424,14 @@ fn read_card(form: &Form, typed: &Typed, today: chrono::NaiveDate) -> Result<(Pa
     } else if holds_card_number(&name) {
         wrong(CheckoutField::CardName, "Enter the name on your card, not its number.");
     }
+    let address = billing::read(&typed.billing).unwrap_or_else(|wrong| {
+        errors.extend(wrong);
+        None
+    });
     match (errors.is_empty(), email, number, expiry, cvc) {
         (true, Some(email), Some(number), Some(expiry), Some(cvc)) => {
             let card = EnteredCard { number, cvc, expiry, holder_name: Some(name.clone()) };
-            Ok((Payer { email, name }, card))
+            Ok((Payer { email, name, address }, card))
         }
         _ => {
             errors.sort_by_key(|error| error.field as u8);
@@ -489,6 +512,7 @@ fn show(
         keeping: cards::keeping(session, &page.merchant_name, typed.keep),
         card_name: typed.card_name,
         card_expiry: typed.card_expiry,
+        billing: typed.billing,
         hints: CheckoutHints::default(),
         errors: trouble.errors,
         decline: trouble.decline,

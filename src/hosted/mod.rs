@@ -10,6 +10,7 @@ mod act_words;
 mod acts;
 mod assets;
 mod authenticate;
+mod billing;
 mod browser;
 mod checkout;
 pub mod identity;

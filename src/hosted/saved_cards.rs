@@ -4,6 +4,7 @@
 //! changed form chooses nothing that the page did not show. Numbers and codes are `checkout`'s.
 
 use super::views::{Keeping, SavedCardChoice, SavedCardList};
+use crate::domain::billing::is_whole;
 use crate::domain::payment_method::FutureUsage;
 use crate::domain::session::Session;
 use crate::ops::saved_cards::{Offered, OfferedCard};
@@ -48,6 +49,7 @@ pub fn list(offered: &Offered, sent: &str) -> SavedCardList {
             name: format!("{} ending in {}", offered.card.brand.display_name(), offered.card.last4),
             expiry: format!("{:02} / {:02}", offered.card.exp_month, offered.card.exp_year % 100),
             is_expired: offered.is_expired,
+            has_address: offered.holder_address.as_ref().is_some_and(is_whole),
             needs_code: offered.needs_code,
             checked: chosen.is_some_and(|chosen| chosen.id == offered.id),
         })
@@ -100,6 +102,7 @@ mod tests {
                 fingerprint: "f".to_owned(),
             },
             holder_name: None,
+            holder_address: None,
             needs_code: false,
             is_expired,
         }

@@ -4,15 +4,19 @@
 //! Left to others: which page a session gets, response headers, reading the submitted form, serving the assets.
 
 mod accent;
+mod billing;
 mod escrow;
+mod fields;
 mod identity;
 mod saved_cards;
 
 pub use accent::{accent_stylesheet, accent_stylesheet_path};
 use askama::Template;
+pub use billing::BillingBlock;
 pub use escrow::{
     ActError, ActField, ActOutcomeView, ActTyped, ActView, ContractShown, Deal, Station, WrongMoment, WrongMomentView,
 };
+pub use fields::{CheckoutField, FieldError};
 pub use identity::{IdentityStep, IdentityView};
 pub use saved_cards::{Keeping, SavedCardChoice, SavedCardList};
 
@@ -91,49 +95,6 @@ impl TimeLeft {
             _ => format!("{} {}", unit(hours, "hour"), unit(minutes, "minute")),
         }
     }
-}
-
-/// A field of the payment form. Its name is its `name` and its `id`; hint and error ids are derived from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckoutField {
-    /// E-mail address.
-    Email,
-    /// The choice between kept cards and another one.
-    SavedCard,
-    /// Card verification code of the chosen kept card.
-    SavedCardCvc,
-    /// Card number; may arrive with spaces or hyphens.
-    CardNumber,
-    /// Expiry; may arrive as `MM / YY`, `MM/YYYY`, `MMYY` or `M/YY`.
-    CardExpiry,
-    /// Card verification code, 3 or 4 digits.
-    CardCvc,
-    /// Name on the card.
-    CardName,
-}
-
-impl CheckoutField {
-    /// The field's `name` in the submitted form and its `id` on the page.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::SavedCard => "payment_choice",
-            Self::SavedCardCvc => "saved_card_cvc",
-            Self::CardNumber => "card_number",
-            Self::CardExpiry => "card_expiry",
-            Self::CardCvc => "card_cvc",
-            Self::CardName => "card_name",
-        }
-    }
-}
-
-/// Something to put right in one field.
-#[derive(Clone, Debug)]
-pub struct FieldError {
-    /// Which field.
-    pub field: CheckoutField,
-    /// What to do, such as `Enter the 3 digits on the back of your card`.
-    pub message: String,
 }
 
 /// Hints that stand in place of the template's own; `None` keeps those.
@@ -253,6 +214,8 @@ pub struct CheckoutView {
     pub card_name: String,
     /// Expiry as typed before; may be empty.
     pub card_expiry: String,
+    /// The billing address, where the session asks for it.
+    pub billing: BillingBlock,
     /// Hints in place of the template's own.
     pub hints: CheckoutHints,
     /// What to put right, in the order of the fields; empty on a first visit.
@@ -277,6 +240,10 @@ impl CheckoutView {
 
     fn error_for(&self, field: CheckoutField) -> Option<&str> {
         self.errors.iter().find(|error| error.field == field).map(|error| error.message.as_str())
+    }
+
+    fn no_hint(&self) -> Option<&str> {
+        None
     }
 
     fn has_trouble(&self) -> bool {

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::fraud::Circumstances;
 use super::payments::{self, Try};
+use super::saved_cards::{self, Instrument, Offered};
 use super::sessions::{self, page_url};
 use super::{Caller, redirect_urls};
 use crate::app::App;
@@ -19,8 +20,9 @@ use crate::domain::redirect::{RedirectError, WayBack};
 use crate::domain::session::{Payer, State};
 use crate::error::{CardRefusal, Error, Result};
 use crate::store::{self, sessions::PageSession};
-use crate::vault::EnteredCard;
-use crate::wire::payer_session::{PayerFacts, PayerMerchant, PayerPaymentError, PayerSession};
+use crate::wire::payer_session::{
+    PayerCard, PayerFacts, PayerMerchant, PayerPaymentError, PayerSavedCard, PayerSession,
+};
 
 /// Characters of an attempt's key as it is stored, the length of those that the hosted page makes.
 const ATTEMPT_KEY_LENGTH: usize = 32;
@@ -30,7 +32,7 @@ pub struct Confirmation {
     /// Who pays.
     pub payer: Payer,
     /// With what.
-    pub card: EnteredCard,
+    pub instrument: Instrument,
     /// Names the attempt; the same one again charges nothing.
     pub attempt: String,
     /// Where he comes back to from his bank, if not to the hosted page.
@@ -77,7 +79,7 @@ fn merchant_of(page: &PageSession) -> Caller {
 /// The database's.
 pub async fn show(app: &App, page: &PageSession) -> Result<PayerSession> {
     match page.session.payment_id {
-        None => Ok(render(app, page, None, None)),
+        None => Ok(render(app, page, None, None, offered(app, page).await?)),
         Some(_) => show_anew(app, &page.session.id).await,
     }
 }
@@ -93,10 +95,44 @@ async fn show_anew(app: &App, id: &SessionId) -> Result<PayerSession> {
         }
         _ => None,
     };
-    Ok(render(app, &page, latest.as_ref(), return_url.as_ref()))
+    drop(snapshot);
+    let saved_cards = offered(app, &page).await?;
+    Ok(render(app, &page, latest.as_ref(), return_url.as_ref(), saved_cards))
 }
 
-fn render(app: &App, page: &PageSession, latest: Option<&Charge>, return_url: Option<&WayBack>) -> PayerSession {
+/// The kept cards that a payer's page may show: none once the session cannot be paid, and none for a user who
+/// has yet to prove that he is the one.
+async fn offered(app: &App, page: &PageSession) -> Result<Vec<PayerSavedCard>> {
+    let session = &page.session;
+    if session.customer_id.is_none() || session.target_user_email.is_some() || !session.is_usable(app.clock.now()) {
+        return Ok(Vec::new());
+    }
+    let Offered { cards, .. } = saved_cards::offered(app, session).await?;
+    Ok(cards
+        .into_iter()
+        .map(|offered| PayerSavedCard {
+            id: offered.id.to_string(),
+            kind: "card",
+            card: PayerCard {
+                brand: offered.card.brand.code(),
+                exp_month: offered.card.exp_month,
+                exp_year: offered.card.exp_year,
+                last4: offered.card.last4,
+            },
+            expired: offered.is_expired,
+            has_billing_address: offered.holder_address.is_some(),
+            requires_cvc: offered.needs_code,
+        })
+        .collect())
+}
+
+fn render(
+    app: &App,
+    page: &PageSession,
+    latest: Option<&Charge>,
+    return_url: Option<&WayBack>,
+    saved_cards: Vec<PayerSavedCard>,
+) -> PayerSession {
     PayerSession::new(PayerFacts {
         session: &page.session,
         merchant: PayerMerchant {
@@ -107,6 +143,7 @@ fn render(app: &App, page: &PageSession, latest: Option<&Charge>, return_url: Op
         latest,
         return_url,
         page_url: page_url(app, &page.session.id),
+        saved_cards,
         accepts_card_data: sessions::takes_cards(app, &page.session),
         now: app.clock.now(),
     })
@@ -120,20 +157,20 @@ fn attempt_key(attempt: &str) -> String {
     key
 }
 
-/// Pays a session with a card, as the hosted page's form does.
+/// Pays a session with a card, typed or kept, as the hosted page's form does.
 ///
 /// # Errors
 /// `Declined` with what the payer may know, `Refused` when the session cannot be paid now, and the database's.
 pub async fn confirm(app: &Arc<App>, page: &PageSession, confirmation: Confirmation) -> Result<PayerSession> {
     let session = &page.session;
-    let Confirmation { payer, card, attempt, return_url, circumstances } = confirmation;
+    let Confirmation { payer, instrument, attempt, return_url, circumstances } = confirmation;
     let attempt_key = attempt_key(&attempt);
     let now = app.clock.now();
     // An attempt that cannot become a charge leaves no note: a session takes a few tries, and no more notes.
     if let Some(way) = return_url.filter(|_| session.is_usable(now)) {
         store::payer_returns::note(app.store.pool(), &session.id, &attempt_key, &way, now).await?;
     }
-    match payments::pay(app, session.id.clone(), payer, card, attempt_key, circumstances).await? {
+    match payments::pay(app, session.id.clone(), payer, instrument, attempt_key, circumstances).await? {
         Try::Paid | Try::Authenticate | Try::InDoubt => show_anew(app, &session.id).await,
         Try::Declined(failure) => Err(Error::Declined(Box::new(for_payer(&failure)))),
         Try::Refused(refusal) => Err(refusal.into()),

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::crash::crash_point;
 use crate::domain::card::CardSummary;
 use crate::domain::decline::DeclineReason;
-use crate::domain::fraud::{Action, Assessment, Counter, Facts, Subject, plain_email};
+use crate::domain::fraud::{Action, Assessment, Counter, Facts, Subject, countries_differ, plain_email};
 use crate::domain::id::MerchantId;
 use crate::domain::network::{Network, is_inside};
 use crate::domain::payment::{CaptureMethod, Charge, ChargeFailure};
@@ -26,13 +26,11 @@ use crate::store;
 use crate::store::fraud::Keys;
 use crate::telemetry;
 
-/// What is known of a try beside the card: where it came from and where the bill goes.
+/// What is known of a try beside card and payer: where it came from.
 #[derive(Clone, Debug, Default)]
 pub struct Circumstances {
     /// The payer's address, as far as the operator's proxies are to be believed. Never stored.
     pub address: Option<IpAddr>,
-    /// Country of the billing address, ISO 3166-1 alpha-2.
-    pub billing_country: Option<String>,
 }
 
 /// All that the rules need of a try, from before its row is written to the judgement.
@@ -104,13 +102,14 @@ pub(super) async fn assess(
         bin: bin.as_deref(),
         email,
         address: circumstances.address,
-        billing_country: circumstances.billing_country.as_deref(),
+        billing_country: billing_country(charge),
     };
     // Reserved only, where the answer may ask for a review; whoever hears the answer takes the money then.
     // Where a provider cannot reserve, a review is about money that is taken already.
     let can = provider.capabilities();
     let can_reserve = can.manual_capture && !is_for_escrow;
-    if rules.may_hold_by_answer(charge.livemode, charge.merchant_id.as_str()) {
+    let country_is_to_come = charge.card.country.is_none() && billing_country(charge).is_some();
+    if rules.may_hold_by_answer(charge.livemode, charge.merchant_id.as_str(), country_is_to_come) {
         if can_reserve {
             request.capture = Capture::Manual;
         }
@@ -132,6 +131,11 @@ pub(super) async fn assess(
         Action::Block => return Ok(Gate::Shut),
     }
     Ok(Gate::Open)
+}
+
+/// Where the bill goes.
+fn billing_country(charge: &Charge) -> Option<&str> {
+    charge.billing.address.as_ref().and_then(|address| address.country.as_deref())
 }
 
 /// Counts and logs what a rule did. Nothing of the payer is told.
@@ -164,7 +168,10 @@ pub(super) async fn weigh(app: &App, known: &Charge, report: Report) -> Result<W
     }
     let rules = &app.settings.fraud;
     let merchant = known.merchant_id.as_str();
-    let found = rules.by_answer(known.livemode, merchant, known.assessment.as_ref(), &facts);
+    // One that was known before has been compared before.
+    let differ =
+        known.card.country.is_none() && countries_differ(facts.issuer_country.as_deref(), billing_country(known));
+    let found = rules.by_answer(known.livemode, merchant, known.assessment.as_ref(), &facts, differ);
     let found = match found {
         Some(found) if asks_for_review(&found) && is_for_escrow(app, known).await? => {
             Some(found.for_escrow_answered(&facts))

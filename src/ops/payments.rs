@@ -17,6 +17,7 @@ use super::saved_cards::{self, Instrument, Presented};
 use super::{Announcements, count_ended, escrow_acts, mails, reviews, to_the_end};
 use crate::app::App;
 use crate::crash::crash_point;
+use crate::domain::billing::BillingDetails;
 use crate::domain::decline::DeclineReason;
 use crate::domain::escrow::Escrow;
 use crate::domain::fraud::Action;
@@ -161,6 +162,7 @@ async fn start(
     let owner = (&session.merchant_id, session.livemode);
     let mut prepared = fraud::prepare(app, owner, &card, bin, email, circumstances);
     prepared.is_for_escrow = session.escrow.is_some();
+    let billing = session.payer.as_ref().map(billing_of).unwrap_or_default();
     let payment = new_payment(&session, payment_id.clone(), now);
     let charge = Charge {
         id: ChargeId::generate(now),
@@ -177,6 +179,7 @@ async fn start(
         customer_id: session.customer_id.clone(),
         payment_method: method,
         keeps_card: pending.is_some(),
+        billing,
         card,
         facts: Facts::default(),
         assessment: None,
@@ -236,6 +239,7 @@ async fn start(
         charge_id: charge.id.to_string(),
         money: charge.total,
         source,
+        billing: charge.billing.clone(),
         keep_for,
         description: payment.description,
         livemode: charge.livemode,
@@ -248,6 +252,15 @@ async fn start(
         statement_descriptor: payment.statement_descriptor,
     };
     Ok(Start::Charge(Box::new(Started { charge, request, route, prepared })))
+}
+
+/// What goes to the bank of what the payer said of himself.
+fn billing_of(payer: &Payer) -> BillingDetails {
+    BillingDetails {
+        name: Some(payer.name.clone()).filter(|name| !name.is_empty()),
+        email: Some(payer.email.clone()),
+        address: payer.address.clone(),
+    }
 }
 
 fn new_payment(session: &Session, id: PaymentId, now: DateTime<Utc>) -> Payment {
@@ -342,7 +355,8 @@ pub async fn settle(app: &App, charge_id: &ChargeId, report: Report) -> Result<T
         (state, _) => state,
     };
     let provider_reference = reference.or(charge.provider_reference.clone());
-    let charge = Charge { state, provider_reference, facts, assessment, ..charge };
+    let mut charge = Charge { state, provider_reference, facts, assessment, ..charge };
+    charge.card.country = charge.card.country.or_else(|| charge.facts.issuer_country.take());
     crash_point!("settle.locked");
     let outgoing = record(app, &mut transaction, (session, escrow), payment, &charge, now).await?;
     crash_point!("settle.recorded");

@@ -12,13 +12,14 @@ use chrono::{DateTime, Utc};
 use super::Announcements;
 use crate::app::App;
 use crate::domain::card::{CardBrand, CardExpiry, CardSummary};
-use crate::domain::customer::Customer;
+use crate::domain::customer::{Customer, PostalAddress};
 use crate::domain::id::{CustomerId, PaymentMethodId};
 use crate::domain::payment::{Charge, Payment};
 use crate::domain::payment_method::{
     AllowRedisplay, CARDS_OFFERED_MAX, CARDS_PER_CUSTOMER_MAX, FutureUsage, PaymentMethod, PaymentMethodState,
 };
 use crate::domain::refusal::Refusal;
+pub use crate::domain::session::CUSTOMER_ALWAYS;
 use crate::domain::session::{Metadata, Session};
 use crate::error::Result;
 use crate::providers::{Provider, Source};
@@ -26,9 +27,6 @@ use crate::store::{self, Connection};
 use crate::vault::sealing::Place;
 use crate::vault::{EnteredCard, KeptCard, SecurityCode};
 use crate::wire;
-
-/// What `customer_creation` says when each paid session makes a customer.
-pub const CUSTOMER_ALWAYS: &str = "always";
 
 /// What a payer pays with.
 pub enum Instrument {
@@ -72,6 +70,8 @@ pub struct OfferedCard {
     pub card: CardSummary,
     /// The name that it was kept under; goes with the payment and is not shown.
     pub holder_name: Option<String>,
+    /// The billing address that it was kept with; as private as the name.
+    pub holder_address: Option<PostalAddress>,
     /// Whether the security code must be typed again, because the number comes out of the vault.
     pub needs_code: bool,
     /// Whether its last month is over: shown, and not to be chosen.
@@ -118,6 +118,7 @@ pub async fn offered(app: &App, session: &Session) -> Result<Offered> {
                 id: method.id,
                 card: method.card,
                 holder_name: method.holder_name,
+                holder_address: method.holder_address,
                 needs_code,
                 is_expired,
             })
@@ -248,6 +249,7 @@ impl Chosen {
             card: summary.clone(),
             holder_name: session.payer.as_ref().map(|payer| payer.name.clone()),
             holder_email: session.payer.as_ref().map(|payer| payer.email.clone()),
+            holder_address: session.payer.as_ref().and_then(|payer| payer.address.clone()),
             future_usage,
             allow_redisplay,
             metadata: Metadata::new(),
@@ -284,6 +286,7 @@ pub(super) async fn charge_succeeded(
         let payer = session.payer.clone();
         let customer = Customer {
             email: payer.as_ref().map(|payer| payer.email.clone()),
+            address: payer.as_ref().and_then(|payer| payer.address.clone()),
             name: payer.map(|payer| payer.name).filter(|name| !name.is_empty()),
             ..Customer::new(id.clone(), session.merchant_id.clone(), session.livemode, now)
         };
@@ -309,6 +312,7 @@ pub(super) async fn charge_succeeded(
         state: PaymentMethodState::Attached,
         provider: charge.provider.clone(),
         provider_token: charge.facts.reusable_reference.clone(),
+        card: CardSummary { country: charge.card.country.clone(), ..pending.card },
         used_at: now,
         ..pending
     };

@@ -68,6 +68,7 @@ pub async fn pay(app: &Arc<App>, write: &Write, id: &str, rehearsal: Rehearsal, 
     let payer = Payer {
         email: session.customer_email.clone().unwrap_or(rehearsal.email),
         name: test_cards::HOLDER_NAME.to_owned(),
+        address: None,
     };
     let card = test_cards::typed(card, app.clock.now().date_naive());
     match payments::pay(app, session.id.clone(), payer, card, attempt_key(write), Circumstances::default()).await? {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use crate::domain::billing::BillingDetails;
 use crate::domain::card::{CardFunding, DeclineReason};
 pub use crate::domain::charge_facts::{
     AuthenticationFlow, AuthenticationResult, CardChecks, CheckResult, Facts, RiskLevel, ThreeDSecure,
@@ -206,6 +207,8 @@ pub struct ChargeRequest {
     pub money: Money,
     /// What the money is taken from.
     pub source: Source,
+    /// What the payer said of himself, for the bank to compare.
+    pub billing: BillingDetails,
     /// Whether the provider is to remember the card, and for what. One that does says under which
     /// reference: [`Facts::reusable_reference`].
     pub keep_for: Option<FutureUsage>,

@@ -13,7 +13,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use sqlx::PgPool;
 
 use super::simulator_acs::{CHALLENGE_ID_CHARS, challenge_url, origin};
-use super::simulator_cards::{RememberedCard, Verdict, funding, rule};
+use super::simulator_cards::{RememberedCard, Verdict, check_address, funding, rule};
 use super::simulator_disputes::DisputeQuestion;
 use super::simulator_entry::{Answer, Entry};
 use super::simulator_faults::{Fault, SimulatorBehaviour};
@@ -134,6 +134,7 @@ impl Simulator {
                     ruling.challenge = false;
                     ruling.verdict = Verdict::Declined(DeclineReason::ProcessingError);
                 }
+                check_address(&mut ruling.facts.checks, request.billing.address.as_ref());
                 if request.source.token().is_none() {
                     // Nobody typed a security code.
                     ruling.facts.checks.cvc = None;

@@ -8,6 +8,7 @@ use super::{
     Authentication, AuthenticationFlow, AuthenticationResult, CardChecks, CheckResult, Facts, RiskLevel, ThreeDSecure,
 };
 use crate::domain::card::{CardFunding, CardNumber, DeclineReason};
+use crate::domain::customer::PostalAddress;
 
 /// The version of 3-D Secure that the simulated banks speak.
 pub(super) const THREE_D_SECURE_VERSION: &str = "2.2.0";
@@ -57,7 +58,7 @@ pub struct TestCard {
     pub purpose: &'static str,
 }
 
-/// The security code is always typed and here always right; an address does not reach this company.
+/// The security code is always typed and here always right. Of an address see [`check_address`].
 const CHECKS: CardChecks = CardChecks { cvc: Some(CheckResult::Pass), address_line1: None, postal_code: None };
 
 const fn succeeds(number: &'static str, purpose: &'static str) -> TestCard {
@@ -227,6 +228,15 @@ pub(super) fn rule(number: &CardNumber, wanted: Authentication, can_challenge: b
         }
     }
     ruling
+}
+
+/// What the bank says of the address that was given: right, unless the card is one whose checks fail. Those
+/// fail whatever was given, so that a rule about them can be tried on any page.
+pub(super) fn check_address(checks: &mut CardChecks, address: Option<&PostalAddress>) {
+    let Some(address) = address else { return };
+    let pass = |given: &Option<String>| given.as_ref().map(|_| CheckResult::Pass);
+    checks.address_line1 = checks.address_line1.or_else(|| pass(&address.line1));
+    checks.postal_code = checks.postal_code.or_else(|| pass(&address.postal_code));
 }
 
 /// An authentication that ended so.

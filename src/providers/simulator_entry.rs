@@ -73,6 +73,7 @@ impl Entry {
             network: self.network.clone(),
             risk: self.risk.as_deref().and_then(RiskLevel::from_word),
             // A card that was refused is not worth remembering.
+            issuer_country: None,
             reusable_reference: self
                 .card_reference
                 .clone()
@@ -236,6 +237,7 @@ mod tests {
             three_d_secure: ended(Some(AuthenticationFlow::Challenge), AuthenticationResult::Authenticated),
             network: Some("visa".to_owned()),
             risk: Some(RiskLevel::Elevated),
+            issuer_country: None,
             reusable_reference: Some("simcard_1".to_owned()),
             fee: None,
         };

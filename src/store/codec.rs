@@ -12,6 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::inconsistent;
+use crate::domain::billing::AddressCollection;
 use crate::domain::charge_facts::{
     AuthenticationFlow, AuthenticationResult, CardChecks, CheckResult, Facts, RiskLevel, ThreeDSecure,
 };
@@ -67,6 +68,8 @@ struct StoredOptions {
     offer_to_save_card: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     redisplay_saved_cards: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    billing_address_collection: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     goes_back_at_once: bool,
 }
@@ -142,6 +145,7 @@ pub fn options_to_json(options: &Options) -> Json<impl Serialize> {
             .redisplay
             .as_ref()
             .map(|filters| filters.iter().map(|filter| filter.as_str().to_owned()).collect()),
+        billing_address_collection: options.billing_address_collection.map(|word| word.as_str().to_owned()),
         goes_back_at_once: options.goes_back_at_once,
     })
 }
@@ -180,6 +184,10 @@ pub fn options_from_row(session: &str, row: &PgRow) -> Result<Options> {
         },
         statement_descriptor: stored.statement_descriptor,
         statement_descriptor_suffix: stored.statement_descriptor_suffix,
+        billing_address_collection: stored
+            .billing_address_collection
+            .map(|word| AddressCollection::parse(&word).ok_or_else(|| broken("unknown address collection")))
+            .transpose()?,
         goes_back_at_once: stored.goes_back_at_once,
     })
 }
@@ -247,6 +255,7 @@ pub fn facts_from_row(charge: &str, row: &PgRow) -> Result<Facts> {
         network: stored.network,
         reusable_reference: None,
         fee: None,
+        issuer_country: None,
         risk: word_to(stored.risk_level, RiskLevel::from_word).map_err(|word| broken(&word))?,
     })
 }

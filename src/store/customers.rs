@@ -20,7 +20,7 @@ macro_rules! columns {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredAddress {
+pub(super) struct StoredAddress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     city: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

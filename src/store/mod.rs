@@ -7,6 +7,7 @@
 pub mod allow_lists;
 pub mod audit;
 mod audit_disputes;
+mod billing;
 pub mod codec;
 pub mod customers;
 pub mod delivery_queue;

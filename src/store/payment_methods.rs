@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder, Row as _};
 
+use super::billing::{address_from_row, address_to_json};
 use super::codec::{metadata_from_row, metadata_to_json};
 use super::{Connection, Page, inconsistent};
 use crate::domain::card::{CardBrand, CardFunding, CardSummary};
@@ -20,7 +21,8 @@ macro_rules! columns {
     () => {
         "id, merchant_id, livemode, customer_id, state, provider, provider_token, card_brand, card_last4,
          card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, holder_name, holder_email,
-         future_usage, allow_redisplay, metadata, vault_key, vault_sealed, created_at, used_at, detached_at"
+         future_usage, allow_redisplay, metadata, vault_key, vault_sealed, created_at, used_at, detached_at,
+         holder_address"
     };
 }
 
@@ -58,6 +60,7 @@ fn to_method(row: &PgRow) -> Result<PaymentMethod> {
         },
         holder_name: row.try_get("holder_name")?,
         holder_email: row.try_get("holder_email")?,
+        holder_address: address_from_row("payment_method", &id, row, "holder_address")?,
         future_usage: FutureUsage::parse(&text("future_usage")?).ok_or_else(|| broken("unknown future usage"))?,
         allow_redisplay: AllowRedisplay::parse(&text("allow_redisplay")?)
             .ok_or_else(|| broken("unknown allow_redisplay"))?,
@@ -79,14 +82,15 @@ pub async fn save(connection: &mut Connection, method: &PaymentMethod) -> Result
         "insert into payment_method (id, merchant_id, livemode, customer_id, state, provider, provider_token, card_brand,
              card_last4, card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, holder_name,
              holder_email, future_usage, allow_redisplay, metadata, vault_key, vault_sealed, created_at, used_at,
-             detached_at)
+             detached_at, holder_address)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24)
+             $23, $24, $25)
          on conflict (id) do update set customer_id = excluded.customer_id, state = excluded.state,
              provider = excluded.provider, provider_token = excluded.provider_token,
              card_exp_month = excluded.card_exp_month, card_exp_year = excluded.card_exp_year,
              card_funding = excluded.card_funding, card_country = excluded.card_country,
              holder_name = excluded.holder_name, holder_email = excluded.holder_email,
+             holder_address = excluded.holder_address,
              future_usage = excluded.future_usage, allow_redisplay = excluded.allow_redisplay,
              metadata = excluded.metadata, vault_key = excluded.vault_key, vault_sealed = excluded.vault_sealed,
              used_at = excluded.used_at, detached_at = excluded.detached_at",
@@ -118,6 +122,7 @@ pub async fn save(connection: &mut Connection, method: &PaymentMethod) -> Result
         PaymentMethodState::Detached(at) => Some(at),
         _ => None,
     })
+    .bind(address_to_json(method.holder_address.as_ref()))
     .execute(connection)
     .await?;
     Ok(())

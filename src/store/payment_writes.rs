@@ -6,6 +6,7 @@
 use chrono::{DateTime, Utc};
 
 use super::Connection;
+use super::billing::billing_to_json;
 use super::codec::{facts_to_json, metadata_to_json};
 use super::fraud::{Keys, assessment_to_json};
 use super::together::Statement;
@@ -123,7 +124,7 @@ pub(super) fn push_insert_charge(
         "insert into charge (id, merchant_id, livemode, payment_id, session_id, attempt_key, provider, amount,
              currency, state, payment_method, card_brand, card_last4, card_exp_month, card_exp_year, card_funding,
              card_country, card_fingerprint, created_at, look_up_at, return_state_hash, customer_id, keeps_card, card_key,
-             email_key, network_key, merchant_key, attempt_turn)
+             email_key, network_key, merchant_key, attempt_turn, billing_details)
          values (",
     );
     let mut values = statement.separated(", ");
@@ -155,7 +156,8 @@ pub(super) fn push_insert_charge(
         .push_bind(keys.email.as_ref().map(|key| key.as_slice()))
         .push_bind(keys.network.as_ref().map(|key| key.as_slice()))
         .push_bind(keys.merchant.as_ref().map(|key| key.as_slice()))
-        .push_bind(charge.attempt_turn);
+        .push_bind(charge.attempt_turn)
+        .push_bind(billing_to_json(&charge.billing));
     statement.push(")");
 }
 
@@ -214,6 +216,8 @@ pub(super) fn push_save_charge(
     statement
         .push("update charge set state = ")
         .push_bind(charge.state.as_str())
+        .push(", card_country = ")
+        .push_bind(&charge.card.country)
         .push(", provider_reference = ")
         .push_bind(&charge.provider_reference)
         .push(", failure_code = ")

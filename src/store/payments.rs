@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, PgPool, Row as _};
 
+use super::billing::billing_from_row;
 use super::codec::{facts_from_row, metadata_from_row};
 use super::fraud::assessment_from_row;
 pub use super::payment_writes::{insert_charge, insert_payment, save_charge, save_disputed, save_payment};
@@ -35,7 +36,7 @@ macro_rules! charge_columns {
          currency, state, amount_captured, amount_refunded, under_way, capture_amount, action_url, payment_method, card_brand,
          card_last4, card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, checks, failure_code,
          decline_code, failure_message, payer_message, customer_id, keeps_card, created_at, look_ups,
-         closing, outcome, disputed, amount_withdrawn, overdrawn, fee"
+         closing, outcome, disputed, amount_withdrawn, overdrawn, fee, billing_details"
     };
 }
 
@@ -128,6 +129,7 @@ pub(super) fn to_charge(row: &PgRow) -> Result<Charge> {
             country: row.try_get("card_country")?,
             fingerprint: row.try_get("card_fingerprint")?,
         },
+        billing: billing_from_row(&id, row)?,
         facts: facts_from_row(&id, row)?,
         assessment: assessment_from_row(&id, row)?,
         amount_captured: row.try_get("amount_captured")?,

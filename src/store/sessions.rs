@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder, Row as _};
 
+use super::billing::{address_from_row, address_to_json};
 use super::codec::{
     lines_from_row, lines_to_json, metadata_from_row, metadata_to_json, options_from_row, options_to_json,
 };
@@ -26,7 +27,7 @@ macro_rules! columns {
     () => {
         "id, merchant_id, livemode, state, currency, amount_subtotal, amount_total, line_items,
          success_url, cancel_url, return_url, expired_url, failed_url, client_reference_id, customer_email,
-         target_user_email, payer_email, payer_name, metadata, options, payment_id, tries, event_count, created_at, expires_at,
+         target_user_email, payer_email, payer_name, payer_address, metadata, options, payment_id, tries, event_count, created_at, expires_at,
          opened_at, ended_at, paid_at, customer_id, action, act_party, escrow_id"
     };
 }
@@ -49,7 +50,10 @@ fn to_session(row: &PgRow) -> Result<Session> {
     let currency = Currency::parse(&currency).ok_or_else(|| broken("unknown currency"))?;
     let payer =
         match (row.try_get::<Option<String>, _>("payer_email")?, row.try_get::<Option<String>, _>("payer_name")?) {
-            (Some(email), Some(name)) => Some(Payer { email, name }),
+            (Some(email), Some(name)) => {
+                let address = address_from_row("checkout_session", &id, row, "payer_address")?;
+                Some(Payer { email, name, address })
+            }
             (None, None) => None,
             _ => return Err(broken("half a payer")),
         };
@@ -373,7 +377,7 @@ pub(super) fn push_save(statement: &mut Statement, sessions: &[&Session]) {
             "update checkout_session s set state = g.state, payer_email = g.payer_email, payer_name = g.payer_name,
                  metadata = g.metadata, payment_id = g.payment_id, tries = g.tries, event_count = g.event_count,
                  opened_at = g.opened_at, completed_at = g.completed_at, ended_at = g.ended_at, paid_at = g.paid_at,
-                 customer_id = g.customer_id
+                 customer_id = g.customer_id, payer_address = g.payer_address
              from unnest(",
         )
         .push_bind(sessions.iter().map(|session| session.id.as_str()).collect::<Vec<_>>())
@@ -404,10 +408,17 @@ pub(super) fn push_save(statement: &mut Statement, sessions: &[&Session]) {
         .push_bind(time(|session| session.paid_at))
         .push("::timestamptz[], ")
         .push_bind(each(|session| session.customer_id.as_ref().map(ToString::to_string)))
+        .push("::text[], ")
+        .push_bind(
+            sessions
+                .iter()
+                .map(|session| address_to_json(session.payer.as_ref().and_then(|payer| payer.address.as_ref())))
+                .collect::<Vec<_>>(),
+        )
         .push(
-            "::text[])
+            "::jsonb[])
                  as g (id, state, payer_email, payer_name, metadata, payment_id, tries, event_count, opened_at,
-                       completed_at, ended_at, paid_at, customer_id)
+                       completed_at, ended_at, paid_at, customer_id, payer_address)
              where s.id = g.id",
         );
 }

@@ -6,10 +6,11 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Null;
+use super::customer::Address;
 use super::unfilled::{
     UnfilledOfBillingDetails, UnfilledOfCard, UnfilledOfCharge, UnfilledOfOutcome, UnfilledOfThreeDSecure,
 };
+use crate::domain::billing;
 use crate::domain::card::CardFunding;
 use crate::domain::charge_facts::{AuthenticationFlow, CardChecks, CheckResult, RiskLevel};
 use crate::domain::fraud::{Action, Assessment, Stage};
@@ -30,7 +31,7 @@ pub struct Charge {
     pub amount_captured: i64,
     /// Minor units given back.
     pub amount_refunded: i64,
-    /// Billing details, as far as they are asked for.
+    /// What its payer said of himself.
     pub billing_details: BillingDetails,
     /// Whether the money was taken.
     pub captured: bool,
@@ -80,12 +81,11 @@ pub struct Charge {
 /// Billing details.
 #[derive(Serialize, ToSchema, Debug, Clone, Default)]
 pub struct BillingDetails {
-    /// Always null.
-    #[schema(value_type = Option<Object>)]
-    pub address: Null,
-    /// Always null.
+    /// Where the bill goes; null where he was not asked.
+    pub address: Option<Address>,
+    /// E-mail address.
     pub email: Option<String>,
-    /// Always null.
+    /// The name on the card.
     pub name: Option<String>,
     /// Always null.
     pub phone: Option<String>,
@@ -245,6 +245,13 @@ impl Outcome {
     }
 }
 
+impl BillingDetails {
+    fn new(billing: &billing::BillingDetails) -> Self {
+        let address = billing.address.as_ref().map(Address::from);
+        Self { address, email: billing.email.clone(), name: billing.name.clone(), ..Self::default() }
+    }
+}
+
 impl Charge {
     /// The charge as it stands.
     pub fn new(charge: &payment::Charge) -> Self {
@@ -260,7 +267,7 @@ impl Charge {
             amount: charge.total.minor,
             amount_captured: charge.amount_captured,
             amount_refunded: charge.amount_refunded,
-            billing_details: BillingDetails::default(),
+            billing_details: BillingDetails::new(&charge.billing),
             captured: charge.amount_captured > 0,
             created: charge.created_at.timestamp(),
             currency: charge.total.currency.code().to_owned(),

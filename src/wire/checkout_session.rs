@@ -6,7 +6,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::customer::FoundCustomer;
+use super::customer::{Address, FoundCustomer};
 use super::escrow::Escrow;
 use super::line_item::LineItem;
 use super::payment_intent::PaymentIntent;
@@ -37,7 +37,7 @@ pub struct CheckoutSession {
     pub amount_total: Option<i64>,
     /// Always off.
     pub automatic_tax: AutomaticTax,
-    /// Always null.
+    /// `auto` or `required`, as asked for.
     pub billing_address_collection: Option<String>,
     /// Always null.
     #[schema(value_type = Option<Object>)]
@@ -238,9 +238,8 @@ pub struct CustomText {
 /// What is known of the payer.
 #[derive(Serialize, ToSchema, Debug)]
 pub struct CustomerDetails {
-    /// Always null.
-    #[schema(value_type = Option<Object>)]
-    pub address: Null,
+    /// The billing address, if the payer was asked for it.
+    pub address: Option<Address>,
     /// Always null.
     pub business_name: Option<String>,
     /// As typed by the payer, or as given by the merchant before that.
@@ -325,7 +324,7 @@ impl CheckoutSession {
         let way = |way: &Option<crate::domain::redirect::WayBack>| way.as_ref().map(|way| way.as_str().to_owned());
         let email = session.payer.as_ref().map(|payer| payer.email.clone()).or_else(|| session.customer_email.clone());
         let customer_details = email.is_some().then(|| CustomerDetails {
-            address: None,
+            address: session.payer.as_ref().and_then(|payer| payer.address.as_ref()).map(Address::from),
             business_name: None,
             email,
             individual_name: None,
@@ -348,7 +347,10 @@ impl CheckoutSession {
             amount_subtotal: session.is_payment().then_some(session.subtotal_minor),
             amount_total: session.is_payment().then_some(session.total.minor),
             automatic_tax: AutomaticTax { enabled: false, liability: None, provider: None, status: None },
-            billing_address_collection: None,
+            billing_address_collection: session
+                .options
+                .billing_address_collection
+                .map(|collection| collection.as_str().to_owned()),
             branding_settings: None,
             cancel_url: way(&session.ways_back.cancel_url),
             client_reference_id: session.client_reference_id.clone(),

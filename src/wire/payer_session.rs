@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::checkout_session::TotalDetails;
+use crate::domain::billing::AddressCollection;
 use crate::domain::decline::DeclineReason;
 use crate::domain::payment::{Charge, ChargeFailure, ChargeState};
 use crate::domain::redirect::WayBack;
@@ -31,7 +32,9 @@ pub struct PayerSession {
     pub currency: String,
     /// The address that the merchant knows; the payer cannot change it.
     pub customer_email: Option<String>,
-    /// What the payer typed at his last try.
+    /// Whether `billing_details[address]` must be sent: `auto` or `required`.
+    pub billing_address_collection: &'static str,
+    /// What the payer typed at his last try. Null where he is a customer whose name and address the merchant keeps.
     pub customer_details: Option<PayerDetails>,
     /// The deadline, Unix seconds.
     pub expires_at: i64,
@@ -55,6 +58,8 @@ pub struct PayerSession {
     pub payment_method_types: Vec<&'static str>,
     /// `unpaid` or `paid`.
     pub payment_status: &'static str,
+    /// The cards that are kept for the session's customer and may be offered to its payer, the one used last first.
+    pub saved_payment_methods: Vec<PayerSavedCard>,
     /// Where to send the payer once the session has ended, with `session_id` and `status` in its query.
     pub redirect_url: Option<String>,
     /// The full lifecycle: `pending`, `processing`, `completed`, `expired`, `cancelled` or `failed`.
@@ -89,6 +94,37 @@ pub struct PayerDetails {
     pub email: String,
     /// The name on the card.
     pub name: String,
+}
+
+/// A kept card, as far as whoever holds the link may see it.
+#[derive(Serialize, ToSchema, Debug)]
+pub struct PayerSavedCard {
+    /// `pm_…`, for `payment_method`.
+    pub id: String,
+    /// Always `card`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The card.
+    pub card: PayerCard,
+    /// Whether its last month is over: it cannot be used any more.
+    pub expired: bool,
+    /// Whether a billing address goes with it already.
+    pub has_billing_address: bool,
+    /// Whether the security code must be typed again, for `payment_method_options[card][cvc]`.
+    pub requires_cvc: bool,
+}
+
+/// What may be seen of a kept card.
+#[derive(Serialize, ToSchema, Debug)]
+pub struct PayerCard {
+    /// `visa`, `mastercard`, …
+    pub brand: &'static str,
+    /// 1–12.
+    pub exp_month: u8,
+    /// Four digits.
+    pub exp_year: u16,
+    /// The last four digits.
+    pub last4: String,
 }
 
 /// One line of what is bought.
@@ -179,6 +215,8 @@ pub struct PayerFacts<'f> {
     pub return_url: Option<&'f WayBack>,
     /// The hosted page.
     pub page_url: String,
+    /// The kept cards that may be offered.
+    pub saved_cards: Vec<PayerSavedCard>,
     /// Whether card numbers are taken.
     pub accepts_card_data: bool,
     /// The time.
@@ -188,7 +226,7 @@ pub struct PayerFacts<'f> {
 impl PayerSession {
     /// The session as it stands. One whose deadline has passed unswept is shown as expired already.
     pub fn new(facts: PayerFacts<'_>) -> Self {
-        let PayerFacts { session, merchant, latest, return_url, page_url, accepts_card_data, now } = facts;
+        let PayerFacts { session, merchant, latest, return_url, page_url, saved_cards, accepts_card_data, now } = facts;
         let is_overdue = session.state == State::Pending && now >= session.expires_at;
         let mut shown = session.clone();
         if is_overdue {
@@ -229,13 +267,19 @@ impl PayerSession {
             accepts_card_data,
             amount_subtotal: session.subtotal_minor,
             amount_total: session.total.minor,
+            billing_address_collection: session
+                .options
+                .billing_address_collection
+                .unwrap_or(AddressCollection::Auto)
+                .as_str(),
             currency: session.total.currency.code().to_owned(),
             // Whose session it is, is for himself to know: who has the token has not proven to be he.
             customer_email: session.customer_email.clone().filter(|_| session.target_user_email.is_none()),
             customer_details: session
                 .payer
                 .as_ref()
-                .filter(|_| session.target_user_email.is_none())
+                // What a kept card brought with it was not typed, and the link may be in anybody's hands.
+                .filter(|_| session.target_user_email.is_none() && !session.is_for_known_customer())
                 .map(|payer| PayerDetails { email: payer.email.clone(), name: payer.name.clone() }),
             expires_at: session.expires_at.timestamp(),
             expires_in: (session.expires_at - now).num_seconds().max(0),
@@ -248,6 +292,7 @@ impl PayerSession {
             next_action,
             payment_method_types: vec!["card"],
             payment_status: if session.paid_at.is_some() { "paid" } else { "unpaid" },
+            saved_payment_methods: saved_cards,
             redirect_url: shown.way_back().map(|(way, status)| way.for_outcome(&session.id, status)),
             state: state.as_str(),
             status: state.stripe_status(),

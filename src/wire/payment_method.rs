@@ -42,7 +42,7 @@ pub struct PaymentMethod {
 #[derive(Serialize, ToSchema, Debug, Clone)]
 #[schema(as = PaymentMethodBillingDetails)]
 pub struct BillingDetails {
-    /// All null.
+    /// Where the bill went; all null where that was not asked.
     pub address: Address,
     /// E-mail address.
     pub email: Option<String>,
@@ -115,7 +115,7 @@ impl PaymentMethod {
             object: "payment_method",
             allow_redisplay: method.allow_redisplay.as_str(),
             billing_details: BillingDetails {
-                address: Address::default(),
+                address: method.holder_address.as_ref().map(Address::from).unwrap_or_default(),
                 email: method.holder_email.clone(),
                 name: method.holder_name.clone(),
                 phone: None,

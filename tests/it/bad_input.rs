@@ -338,7 +338,7 @@ async fn what_stripe_has_and_this_gateway_does_not_do_is_refused_by_name() {
         merchant.session_with(&[(param, "false")]).await;
     }
     for (param, value) in [
-        ("billing_address_collection", "required"),
+        ("billing_address_collection", "never"),
         ("customer_creation", "sometimes"),
         ("payment_intent_data[setup_future_usage]", "later"),
         ("saved_payment_method_options[payment_method_remove]", "enabled"),

@@ -173,6 +173,20 @@ async fn a_payer_pays_and_is_back_in_the_shop() {
 }
 
 #[tokio::test]
+async fn a_payer_who_is_asked_for_his_address_leaves_a_part_out_is_told_and_pays() {
+    let scene = Scene::start().await;
+    for (java_script, charges) in [(true, 1), (false, 2)] {
+        let session = scene.session_with(&[("billing_address_collection", "required")]).await;
+        let facts = scene.tell("pay_with_address", &session, java_script, json!({})).await;
+        assert_eq!(facts["message"], "Error: Enter the postcode of your billing address.");
+        scene.assert_ended(&session, "completed", charges).await;
+        let address = scene.merchant.read(&session).await["customer_details"]["address"].clone();
+        assert_eq!((&address["country"], &address["postal_code"]), (&"CH".into(), &"4051".into()));
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_payer_pays_on_the_merchants_own_page_and_no_foreign_page_can_make_him() {
     let scene = Scene::start().await;
     let (session, other) = (scene.session().await, scene.session().await);

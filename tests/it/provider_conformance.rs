@@ -16,9 +16,9 @@ use checkstand::providers::simulator::Simulator;
 use checkstand::providers::simulator_acs;
 use checkstand::providers::simulator_faults::{Fault, SimulatorBehaviour, Times};
 use checkstand::providers::{
-    Authentication, AuthenticationFlow, AuthenticationResult, Capture, CaptureReport, ChargeRef, ChargeRequest,
-    DisputeLookUp, DisputeNews, DisputeRequest, DisputeStatus, Evidence, LookUp, NotRemembered, Provider,
-    ReferenceKeeper, RefundRequest, Report, Reversal, Source,
+    Authentication, AuthenticationFlow, AuthenticationResult, BillingDetails, Capture, CaptureReport, ChargeRef,
+    ChargeRequest, DisputeLookUp, DisputeNews, DisputeRequest, DisputeStatus, Evidence, LookUp, NotRemembered,
+    Provider, ReferenceKeeper, RefundRequest, Report, Reversal, Source,
 };
 use checkstand::vault::VaultToken;
 use rand::distr::{Alphanumeric, SampleString};
@@ -108,6 +108,7 @@ pub fn request(charge_id: &str, token: VaultToken) -> ChargeRequest {
         charge_id: charge_id.to_owned(),
         money: money(AMOUNT),
         source: Source::Card(token),
+        billing: BillingDetails::default(),
         keep_for: None,
         description: Some("Beans".to_owned()),
         livemode: false,

@@ -14,10 +14,11 @@ const CAPTURED: &str = "select count(*) from simulator.charge where state = 'cap
 const CHARGES: &str = "select count(*) from charge";
 
 /// Everything that a payer's page gets to see, so that something new is thought about here.
-const SHOWN: [&str; 26] = [
+const SHOWN: [&str; 28] = [
     "accepts_card_data",
     "amount_subtotal",
     "amount_total",
+    "billing_address_collection",
     "currency",
     "customer_details",
     "customer_email",
@@ -35,6 +36,7 @@ const SHOWN: [&str; 26] = [
     "payment_method_types",
     "payment_status",
     "redirect_url",
+    "saved_payment_methods",
     "state",
     "status",
     "submit_type",

@@ -6,8 +6,8 @@ use checkstand::providers::simulator::Simulator;
 use checkstand::providers::simulator_cards::TEST_CARDS;
 use checkstand::providers::simulator_faults::{Fault, SimulatorBehaviour, Times};
 use checkstand::providers::{
-    Authentication, AuthenticationFlow, AuthenticationResult, CallbackError, Capture, CaptureReport, ChargeRequest,
-    CheckResult, Facts, LookUp, Provider, Report, Reversal, RiskLevel, Source,
+    Authentication, AuthenticationFlow, AuthenticationResult, BillingDetails, CallbackError, Capture, CaptureReport,
+    ChargeRequest, CheckResult, Facts, LookUp, Provider, Report, Reversal, RiskLevel, Source,
 };
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ fn request(around: &dyn Surroundings, charge_id: &str, number: &str) -> ChargeRe
         charge_id: charge_id.to_owned(),
         money: money(2_500),
         source: Source::Card(around.keep(number)),
+        billing: BillingDetails::default(),
         keep_for: None,
         description: None,
         livemode: false,

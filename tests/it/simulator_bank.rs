@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use checkstand::domain::decline::DeclineReason;
 use checkstand::domain::money::{Currency, Money};
-use checkstand::providers::{Authentication, Capture, ChargeRequest, LookUp, Provider, Report, Source};
+use checkstand::providers::{Authentication, BillingDetails, Capture, ChargeRequest, LookUp, Provider, Report, Source};
 use reqwest::{Method, StatusCode};
 
 use crate::payer::{Page, Payer};
@@ -19,6 +19,7 @@ async fn challenge(simulator: &SimulatorWithBank, charge_id: &str, number: &str)
         charge_id: charge_id.to_owned(),
         money: Money { minor: 123_450, currency: Currency::parse("eur").expect("a known currency") },
         source: Source::Card(simulator.keep(number)),
+        billing: BillingDetails::default(),
         keep_for: None,
         description: None,
         livemode: false,

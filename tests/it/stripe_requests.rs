@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use checkstand::domain::customer::PostalAddress;
 use checkstand::domain::dispute::EVIDENCE_FIELDS;
-use checkstand::providers::{Authentication, Capture, ChargeRequest, Evidence, Provider as _, Report};
+use checkstand::providers::{Authentication, BillingDetails, Capture, ChargeRequest, Evidence, Provider as _, Report};
 use reqwest::Method;
 use serde_json::json;
 
@@ -57,6 +58,18 @@ async fn each_request_is_valid_against_stripes_own_document() {
         capture: Capture::Manual,
         description: Some("Beans & more: ".repeat(200)),
         statement_descriptor: Some("The Corner Coffee Company of Basel".to_owned()),
+        billing: BillingDetails {
+            name: Some("Ada Lovelace".to_owned()),
+            email: Some("ada@example.com".to_owned()),
+            address: Some(PostalAddress {
+                city: Some("Basel".to_owned()),
+                country: Some("CH".to_owned()),
+                line1: Some("Rheinsprung 1".to_owned()),
+                line2: Some("2. Stock".to_owned()),
+                postal_code: Some("4051".to_owned()),
+                state: Some("BS".to_owned()),
+            }),
+        },
         ..rig.request("ch_full", "4242424242424242")
     };
     let report = rig.provider.charge(full, &notebook.page("ch_full")).await;
@@ -112,6 +125,14 @@ async fn each_request_is_valid_against_stripes_own_document() {
     assert_eq!(operations.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     let fields: BTreeSet<&str> = sent.iter().flat_map(|sent| &sent.form).map(|(name, _)| name.as_str()).collect();
     for field in [
+        "billing_details[name]",
+        "billing_details[email]",
+        "billing_details[address][city]",
+        "billing_details[address][country]",
+        "billing_details[address][line1]",
+        "billing_details[address][line2]",
+        "billing_details[address][postal_code]",
+        "billing_details[address][state]",
         "return_url",
         "description",
         "statement_descriptor_suffix",

@@ -304,7 +304,11 @@ async fn live_and_test_mode_never_hear_of_each_other() {
     live.get(&format!("/v1/events/{test_event}")).await.refused(404);
     live.get(&format!("/v1/events/{test_event}/deliveries")).await.refused(404);
     live.resend(&test_event, None).await.refused(404);
-    merchant.resend(&test_event, live_endpoint["id"].as_str()).await.refused_with(400, "resource_missing", "webhook_endpoint");
+    merchant.resend(&test_event, live_endpoint["id"].as_str()).await.refused_with(
+        400,
+        "resource_missing",
+        "webhook_endpoint",
+    );
     assert_eq!(live.get("/v1/events").await.ok()["data"].as_array().map(Vec::len), Some(1));
     world.end().await;
 }

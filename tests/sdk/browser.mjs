@@ -248,6 +248,30 @@ async function payWithKeptCard(payer) {
   return payer.payAndArrive();
 }
 
+async function payWithAddress(payer) {
+  const { page } = payer;
+  await payer.openForm();
+  await payer.fill();
+  const field = (hint) => page.locator(`[autocomplete="billing ${hint}"]`);
+  await field('country').selectOption('CH');
+  await field('address-line1').fill('Rheinsprung 1');
+  await field('address-level2').fill('Basel');
+  // A browser does not know which countries have postcodes, so the server says what is missing.
+  await payer.pressPay();
+  const wrong = page.locator('[aria-invalid="true"]');
+  assert.equal(await wrong.count(), 1);
+  assert.equal(await wrong.getAttribute('autocomplete'), 'billing postal-code');
+  const described = await wrong.getAttribute('aria-describedby');
+  const message = squeeze(await page.locator(`#${described}`).innerText());
+  await album(payer, 'wrong');
+  assert.equal(await field('country').inputValue(), 'CH');
+  assert.equal(await field('address-line1').inputValue(), 'Rheinsprung 1');
+  await payer.fill();
+  await field('postal-code').fill('4051');
+  const arrival = await payer.payAndArrive();
+  return { message, ...arrival };
+}
+
 /** Pictures of pages at several widths in both colour schemes; nothing is typed. `pages` names further URLs. */
 async function look(payer) {
   const pages = payer.options.pages ?? { page: payer.options.url };
@@ -313,6 +337,7 @@ const STORIES = {
   back_after_paying: backAfterPaying,
   reload_after_paying: reloadAfterPaying,
   look,
+  pay_with_address: payWithAddress,
   own_page: ownPage,
   authenticate,
   deal,

@@ -14,6 +14,8 @@ pub struct SavedCardChoice {
     pub expiry: String,
     /// Whether its last month is over: shown, and not to be chosen.
     pub is_expired: bool,
+    /// Whether the billing address that the session asks for goes with it already.
+    pub has_address: bool,
     /// Whether its security code must be typed.
     pub needs_code: bool,
     /// Whether it is chosen.

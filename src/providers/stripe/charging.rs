@@ -23,6 +23,9 @@ const DESCRIPTION_CHARS_MAX: usize = 1000;
 pub(super) async fn prepare(api: &Api, card: Arc<EnteredCard>, request: &ChargeRequest) -> Result<String, Report> {
     let charge_id = request.charge_id.as_str();
     let expiry = card.expiry;
+    let billing = &request.billing;
+    let address = billing.address.clone().unwrap_or_default();
+    let name = billing.name.as_deref().or(card.holder_name.as_deref());
     let form = api
         .form()
         .with("type", "card")
@@ -30,7 +33,14 @@ pub(super) async fn prepare(api: &Api, card: Arc<EnteredCard>, request: &ChargeR
         .with("card[exp_month]", &expiry.month().to_string())
         .with("card[exp_year]", &expiry.year().to_string())
         .with("card[cvc]", card.cvc.expose())
-        .with_some("billing_details[name]", card.holder_name.as_deref());
+        .with_some("billing_details[name]", name)
+        .with_some("billing_details[email]", billing.email.as_deref())
+        .with_some("billing_details[address][country]", address.country.as_deref())
+        .with_some("billing_details[address][line1]", address.line1.as_deref())
+        .with_some("billing_details[address][line2]", address.line2.as_deref())
+        .with_some("billing_details[address][postal_code]", address.postal_code.as_deref())
+        .with_some("billing_details[address][city]", address.city.as_deref())
+        .with_some("billing_details[address][state]", address.state.as_deref());
     drop(card);
     let method = match api.post("/v1/payment_methods", form, &format!("{charge_id}-method")).await {
         Answer::Done(object) => object.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::declines::reason;
+use crate::domain::country;
 use crate::providers::{
     AuthenticationFlow, AuthenticationResult, CardChecks, ChargeRef, CheckResult, Facts, Report, RiskLevel,
     ThreeDSecure,
@@ -82,6 +83,7 @@ struct PaymentMethodDetails {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 struct CardDetails {
+    country: Option<String>,
     network: Option<String>,
     checks: Option<Checks>,
     three_d_secure: Option<ThreeDSecureDetails>,
@@ -254,6 +256,10 @@ impl LatestCharge {
             },
             three_d_secure,
             network: card.and_then(|card| card.network.clone()),
+            issuer_country: card
+                .and_then(|card| card.country.clone())
+                .and_then(|code| country::parse(&code))
+                .map(str::to_owned),
             risk: self
                 .outcome
                 .as_ref()

@@ -24,6 +24,7 @@ fn intent(changes: Value) -> Value {
             "object": "charge", "id": "ch_stripe", "status": "succeeded", "amount": 2_500, "captured": true,
             "amount_refunded": 0, "refunded": false, "outcome": {"risk_level": "elevated"},
             "payment_method_details": {"card": {
+                "country": "de",
                 "network": "visa", "checks": {"cvc_check": "pass", "address_postal_code_check": null},
                 "three_d_secure": {"authentication_flow": "challenge", "result": "authenticated", "version": "2.2.0"},
             }},
@@ -60,6 +61,7 @@ fn facts_are_read_from_the_charge() {
     let Report::Succeeded { reference, facts } = known(json!({})) else { panic!("it has succeeded") };
     assert_eq!(reference, "pi_1");
     assert_eq!((facts.checks.cvc, facts.checks.postal_code), (Some(CheckResult::Pass), None));
+    assert_eq!(facts.issuer_country.as_deref(), Some("DE"));
     assert_eq!((facts.network.as_deref(), facts.risk), (Some("visa"), Some(RiskLevel::Elevated)));
     let ended = facts.three_d_secure.expect("an authentication");
     assert_eq!(ended.flow, Some(AuthenticationFlow::Challenge));

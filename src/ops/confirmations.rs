@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::domain::id::SessionId;
 use crate::domain::payment::{Charge, ChargeFailure, ChargeState};
 use crate::domain::redirect::{RedirectError, WayBack};
-use crate::domain::session::{Payer, State};
+use crate::domain::session::{Payer, Session, State};
 use crate::error::{CardRefusal, Error, Result};
 use crate::store::{self, sessions::PageSession};
 use crate::wire::payer_session::{
@@ -160,12 +160,16 @@ fn attempt_key(attempt: &str) -> String {
 /// Pays a session with a card, typed or kept, as the hosted page's form does.
 ///
 /// # Errors
-/// `Declined` with what the payer may know, `Refused` when the session cannot be paid now, and the database's.
+/// `IdempotencyMismatch` for an attempt that was made with another card, `Declined` with what the payer may know,
+/// `Refused` when the session cannot be paid now, and the database's.
 pub async fn confirm(app: &Arc<App>, page: &PageSession, confirmation: Confirmation) -> Result<PayerSession> {
     let session = &page.session;
     let Confirmation { payer, instrument, attempt, return_url, circumstances } = confirmation;
     let attempt_key = attempt_key(&attempt);
     let now = app.clock.now();
+    if session.payment_id.is_some() && !is_same_attempt(app, session, &attempt_key, &instrument).await? {
+        return Err(Error::IdempotencyMismatch(attempt));
+    }
     // An attempt that cannot become a charge leaves no note: a session takes a few tries, and no more notes.
     if let Some(way) = return_url.filter(|_| session.is_usable(now)) {
         store::payer_returns::note(app.store.pool(), &session.id, &attempt_key, &way, now).await?;
@@ -175,6 +179,15 @@ pub async fn confirm(app: &Arc<App>, page: &PageSession, confirmation: Confirmat
         Try::Declined(failure) => Err(Error::Declined(Box::new(for_payer(&failure)))),
         Try::Refused(refusal) => Err(refusal.into()),
     }
+}
+
+/// Whether an attempt is new, or was made with this card. Told what became of another card, a payer would believe it
+/// of this one.
+async fn is_same_attempt(app: &App, session: &Session, attempt_key: &str, instrument: &Instrument) -> Result<bool> {
+    let Instrument::Card { card, .. } = instrument else { return Ok(true) };
+    let mut connection = app.store.pool().acquire().await?;
+    let earlier = store::payments::find_attempt(&mut connection, &session.id, attempt_key).await?;
+    Ok(earlier.is_none_or(|earlier| earlier.card.fingerprint == app.vault.fingerprint(&card.number)))
 }
 
 fn for_payer(failure: &ChargeFailure) -> CardRefusal {

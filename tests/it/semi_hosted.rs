@@ -227,6 +227,21 @@ async fn a_press_that_arrives_many_times_is_one_charge() {
 }
 
 #[tokio::test]
+async fn a_press_that_was_made_with_one_card_says_nothing_of_another() {
+    let world = World::without_worker().await;
+    let merchant = world.merchant().await;
+    let (shop, session) = (Storefront::new(&merchant), merchant.session().await);
+    let token = token_of(&session);
+    shop.confirm(&token, &confirmation(DECLINED_CARD, "press")).await.refused_with(402, "card_declined", "");
+    let other = shop.confirm(&token, &confirmation(GOOD_CARD, "press")).await.refused(400);
+    assert_eq!(other["type"], "idempotency_error", "{other}");
+    shop.confirm(&token, &confirmation(DECLINED_CARD, "press")).await.refused_with(402, "card_declined", "");
+    assert_eq!(world.count(CHARGES).await, 1);
+    assert_eq!(shop.confirm(&token, &confirmation(GOOD_CARD, "another press")).await.ok()["state"], "completed");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_hosted_page_and_the_merchants_page_racing_charge_once() {
     let world = World::with(WorldOptions { replicas: 2, ..WorldOptions::default() }).await;
     let merchant = world.merchant().await;

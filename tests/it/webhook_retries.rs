@@ -163,7 +163,7 @@ async fn a_resend_needs_somebody_to_send_to() {
     merchant.attempts_of(id, 1).await;
     let disable = format!("/v1/webhook_endpoints/{}", picky.endpoint_id);
     merchant.post(&disable, &[("disabled", "true")]).await.ok();
-    merchant.resend(id, Some(&picky.endpoint_id)).await.refused(404);
+    merchant.resend(id, Some(&picky.endpoint_id)).await.refused_with(400, "resource_missing", "webhook_endpoint");
     world.end().await;
 }
 

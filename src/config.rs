@@ -271,6 +271,16 @@ pub enum ConfigError {
     },
 }
 
+/// An unknown key without the list of all others, which fills a screen.
+fn one_sentence(error: &str) -> String {
+    match error.split_once(", expected one of ").filter(|(before, _)| before.starts_with("unknown field")) {
+        Some((unknown, _)) => format!(
+            "{unknown} (as a variable: `{PREFIX}` and the key in capitals); config/default.toml has every key with its meaning"
+        ),
+        None => error.to_owned(),
+    }
+}
+
 /// Whether a URL leads to this machine.
 fn is_loopback(url: &url::Url) -> bool {
     match url.host() {
@@ -328,7 +338,7 @@ impl Config {
             .add_source(environment)
             .build()
             .and_then(config::Config::try_deserialize)
-            .map_err(|error| ConfigError::Malformed(error.to_string()))?;
+            .map_err(|error| ConfigError::Malformed(one_sentence(&error.to_string())))?;
         config.check()
     }
 

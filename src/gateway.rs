@@ -202,7 +202,7 @@ impl Gateway {
         if self.config.operations_listen.is_empty() {
             return Ok(None);
         }
-        let (listener, address) = bind(&self.config.operations_listen).await?;
+        let (listener, address) = bind(&self.config.operations_listen, "`operations_listen`").await?;
         tracing::info!(%address, "health and metrics are served");
         let policy = HeaderPolicy::new(self.app.settings.is_https());
         let router = self
@@ -313,20 +313,20 @@ fn stripe(config: &Config, vault: &Arc<Vault>, clock: &Arc<Clock>) -> Result<Opt
         .map_err(|error| Error::Unavailable(error.to_string()))
 }
 
-/// Binds the listening socket.
+/// Binds a listening socket; `setting` is what the address was given with.
 ///
 /// # Errors
 /// A sentence that says what to do.
-pub async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr)> {
+pub async fn bind(listen: &str, setting: &str) -> Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         Error::Unavailable(match error.kind() {
             std::io::ErrorKind::AddrInUse => {
-                format!("{listen} is in use by another program: stop it, or give another address with --listen")
+                format!("{listen} is in use by another program: stop it, or give another address with {setting}")
             }
             std::io::ErrorKind::PermissionDenied => {
-                format!("listening on {listen} is not permitted: choose a port above 1023 with --listen")
+                format!("listening on {listen} is not permitted: choose a port above 1023 with {setting}")
             }
-            _ => format!("cannot listen on {listen}: {error}; give an address such as 127.0.0.1:4242 with --listen"),
+            _ => format!("cannot listen on {listen}: {error}; give an address such as 127.0.0.1:4242 with {setting}"),
         })
     })?;
     let address = listener.local_addr().map_err(|error| Error::Internal(format!("no local address: {error}")))?;

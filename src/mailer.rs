@@ -5,7 +5,7 @@
 //! merchants call themselves is foreign text: what could break a line or turn one round is taken out.
 
 use askama::Template;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -288,6 +288,7 @@ struct EndpointDisabledText<'a> {
     merchant: &'a str,
     mode: &'a str,
     date: &'a str,
+    since: &'a str,
 }
 
 #[derive(Template)]
@@ -300,6 +301,7 @@ struct EndpointDisabledHtml<'a> {
     merchant: &'a str,
     mode: &'a str,
     date: &'a str,
+    since: &'a str,
 }
 
 /// How long it is worth telling that an endpoint was switched off.
@@ -340,11 +342,12 @@ pub fn endpoint_disabled(
     };
     let subject = "A webhook endpoint is switched off";
     let date = now.format("%Y-%m-%d %H:%M UTC").to_string();
-    let (url, why, date) = (endpoint.url, why.as_str(), date.as_str());
+    let since = now.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let (url, why, date, since) = (endpoint.url, why.as_str(), date.as_str(), since.as_str());
     let (id, owner) = (endpoint.id, endpoint.merchant_id);
     let mode = if endpoint.livemode { "live" } else { "test" };
-    let text = EndpointDisabledText { url, why, endpoint: id, merchant: owner, mode, date };
-    let html = EndpointDisabledHtml { subject, url, why, endpoint: id, merchant: owner, mode, date };
+    let text = EndpointDisabledText { url, why, endpoint: id, merchant: owner, mode, date, since };
+    let html = EndpointDisabledHtml { subject, url, why, endpoint: id, merchant: owner, mode, date, since };
     Ok(Draft {
         id: MailId::generate(now).to_string(),
         merchant_id: owner.to_owned(),

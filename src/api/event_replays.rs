@@ -4,7 +4,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::answer::Found;
-use super::events::TYPES_MAX;
+use super::events::check_types;
 use super::fields::{ExpandParams, PageParams, moment, page};
 use super::guard::{Call, Id};
 use crate::domain::id::EventReplayId;
@@ -41,10 +41,7 @@ pub struct CreateEventReplay {
 pub async fn create(call: Call) -> Result<Answer> {
     let params: CreateEventReplay = call.params()?;
     let types = params.types.unwrap_or_default();
-    if types.len() > TYPES_MAX {
-        let message = format!("At most {TYPES_MAX} types can be asked for.");
-        return Err(Error::invalid("parameter_invalid", "types", message));
-    }
+    check_types(&types)?;
     let new = NewReplay {
         from: moment("from", params.from)?,
         to: params.to.map(|seconds| moment("to", seconds)).transpose()?,

@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 
 use super::Api;
 use super::answer::ApiError;
-use super::events::TYPES_MAX;
+use super::events::check_types;
 use super::guard::{Call, Credentials};
 use crate::domain::id::EventId;
 use crate::error::Error;
@@ -120,10 +120,7 @@ pub async fn stream(
     call: Call,
 ) -> Result<Response, ApiError> {
     let kinds = call.query::<StreamEvents>()?.types.unwrap_or_default();
-    if kinds.len() > TYPES_MAX {
-        let message = format!("At most {TYPES_MAX} types can be asked for.");
-        return Err(Error::invalid("parameter_invalid", "types", message).into());
-    }
+    check_types(&kinds)?;
     let last = match headers.get(LAST_EVENT_ID) {
         None => None,
         Some(given) => {

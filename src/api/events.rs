@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::Found;
 use super::fields::{CreatedParam, ExpandParams, page};
 use super::guard::{Call, Id};
+use crate::domain::event_types::judge_pattern;
 use crate::domain::id::EventId;
 use crate::error::{Error, Result};
 use crate::ops::events;
@@ -17,7 +18,7 @@ use crate::wire::error::ErrorEnvelope;
 use crate::wire::event::{Event, EventDeliveries};
 
 /// Types in one filter, as at Stripe.
-pub const TYPES_MAX: usize = 20;
+const TYPES_MAX: usize = 20;
 
 /// What a list of events may be narrowed to.
 #[derive(Deserialize, IntoParams, Debug)]
@@ -49,6 +50,19 @@ pub struct ListEvents {
     pub expand: Option<Vec<String>>,
 }
 
+/// Checks the types that a request narrows to. One that no event has would wait, or find nothing, for ever.
+pub fn check_types(types: &[String]) -> Result<()> {
+    if types.len() > TYPES_MAX {
+        let message = format!("At most {TYPES_MAX} types can be asked for.");
+        return Err(Error::invalid("parameter_invalid", "types", message));
+    }
+    for (index, kind) in types.iter().enumerate() {
+        let refused = |message| Error::invalid("parameter_invalid", format!("types[{index}]"), message);
+        judge_pattern(kind).map_err(refused)?;
+    }
+    Ok(())
+}
+
 /// Lists events, newest first.
 #[utoipa::path(get, path = "/v1/events", tag = "Events", operation_id = "list_events", params(ListEvents),
     responses((status = 200, body = List<Event>), (status = "4XX", body = ErrorEnvelope)))]
@@ -58,13 +72,10 @@ pub async fn list(call: Call) -> Result<Found<List<Value>>> {
     if params.kind.is_some() && !types.is_empty() {
         return Err(Error::invalid("parameters_exclusive", "types", "You may pass only one of `type` and `types`."));
     }
-    if types.len() > TYPES_MAX {
-        return Err(Error::invalid(
-            "parameter_invalid",
-            "types",
-            format!("At most {TYPES_MAX} types can be asked for."),
-        ));
+    if let Some(kind) = &params.kind {
+        judge_pattern(kind).map_err(|message| Error::invalid("parameter_invalid", "type", message))?;
     }
+    check_types(&types)?;
     let filter = Filter {
         kinds: params.kind.into_iter().chain(types).collect(),
         delivery_success: params.delivery_success,

@@ -57,9 +57,13 @@ Examples:
     Show(Target),
     /// Delete an endpoint and what is still owed to it
     Delete(Target),
-    /// Deliver to an endpoint again, including what it missed meanwhile
+    /// Deliver to an endpoint again: what it is owed, and what happens from now on
+    #[command(after_help = "\
+Events that happened while it was disabled were never owed to it. Send them with:
+
+  checkstand event replay --merchant acct_… --live --from <when it was disabled> --endpoint we_…")]
     Enable(Target),
-    /// Stop delivering to an endpoint; what it is owed stays owed
+    /// Stop delivering to an endpoint; what it is owed stays owed, what happens from now on is not
     Disable(Target),
     /// Replace an endpoint's signing secret and print the new one, this once
     #[command(after_help = "\
@@ -75,7 +79,7 @@ Example:
             value_parser = clap::value_parser!(i64).range(0..=endpoint_secrets::OVERLAP_HOURS_MAX))]
         overlap_hours: i64,
     },
-    /// Send a signed test event to an endpoint and print what its receiver said
+    /// Send a signed test event to an endpoint and print what its receiver said; fails unless it was taken
     Test(Target),
     /// Print what came of the newest attempts at an endpoint
     Statistics {
@@ -235,7 +239,11 @@ fn show_test(output: Output, test: &Value) -> Result<(), Failure> {
         ("answer", text_of(test, "response_excerpt")),
         ("event", text_of(test, "event")),
     ]);
-    output.show(&text, test)
+    output.show(&text, test)?;
+    if test["delivered"] == true {
+        return Ok(());
+    }
+    Err(Failure::from("the endpoint did not take the test event: mend the receiver, or the endpoint's URL".to_owned()))
 }
 
 fn show_statistics(output: Output, statistics: &EndpointStatistics) -> Result<(), Failure> {

@@ -57,14 +57,14 @@ pub async fn serve(file: Option<&Path>, options: ServeOptions) -> Result<(), Fai
     start_telemetry(&config)?;
     let stop = stop_signal()?;
     // Before the database, because a taken port is the more frequent mistake; nothing is accepted yet.
-    let (listener, address) = gateway::bind(&config.listen).await?;
+    let (listener, address) = gateway::bind(&config.listen, "--listen").await?;
     if config.listen.ends_with(":0") {
         config.listen = address.to_string();
     }
     let bank = if config.simulator_bank_listen.is_empty() {
         None
     } else {
-        let (bank, address) = gateway::bind(&config.simulator_bank_listen).await?;
+        let (bank, address) = gateway::bind(&config.simulator_bank_listen, "`simulator_bank_listen`").await?;
         config.simulator_bank_listen = address.to_string();
         Some(bank)
     };

@@ -74,7 +74,7 @@ pub async fn run(options: DevOptions, mut config: Config, shutdown: Cancellation
     config.capture_mail = true;
 
     // The ports first: a taken one is found before anything is started for nothing.
-    let (listener, address) = bind(&config.listen).await?;
+    let (listener, address) = bind(&config.listen, "--listen").await?;
     config.listen = address.to_string();
     let tools_listener = bind_tools(options.tools_listen.as_deref(), address.port()).await?;
     let tools_base = match tools_listener.local_addr() {
@@ -170,12 +170,12 @@ fn address_port(base: &str) -> u16 {
 
 async fn bind_tools(asked: Option<&str>, gateway_port: u16) -> Result<TcpListener> {
     if let Some(asked) = asked {
-        return Ok(bind(asked).await?.0);
+        return Ok(bind(asked, "--tools-listen").await?.0);
     }
     let next = gateway_port.checked_add(1).unwrap_or(0);
-    match bind(&format!("127.0.0.1:{next}")).await {
+    match bind(&format!("127.0.0.1:{next}"), "--tools-listen").await {
         Ok((listener, _)) => Ok(listener),
-        Err(_) => Ok(bind("127.0.0.1:0").await?.0),
+        Err(_) => Ok(bind("127.0.0.1:0", "--tools-listen").await?.0),
     }
 }
 

@@ -284,17 +284,19 @@ pub async fn release(connection: &mut PgConnection, releases: &[Release], now: D
 pub struct Depth {
     /// Rows that are not dead, whenever they are due.
     pub owed: i64,
-    /// Since when the oldest due row of an enabled endpoint waits; throttled rows count.
+    /// Since when the oldest due row waits of an endpoint that is neither disabled nor paused; throttled rows count.
     pub oldest_due_at: Option<DateTime<Utc>>,
 }
 
 /// Counts the queue. It reads all of it, so it is asked every few seconds and not more often.
 pub async fn depth(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<Depth, Failure> {
     const SQL: &str = "
-        select coalesce(sum(q.owed), 0)::int8, min(q.oldest) filter (where w.status = 'enabled')
+        select coalesce(sum(q.owed), 0)::int8,
+               min(q.oldest) filter (where w.status = 'enabled' and coalesce(h.paused_until <= $1, true))
         from (select endpoint_id, count(*) as owed, min(due_at) filter (where due_at <= $1) as oldest
               from delivery where dead_at is null group by endpoint_id) q
-        left join webhook_endpoint w on w.id = q.endpoint_id";
+        left join webhook_endpoint w on w.id = q.endpoint_id
+        left join webhook_endpoint_health h on h.endpoint_id = q.endpoint_id";
     let row = sqlx::query(SQL).bind(now).fetch_one(connection).await?;
     Ok(Depth { owed: row.try_get(0)?, oldest_due_at: row.try_get(1)? })
 }

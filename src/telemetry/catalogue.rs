@@ -103,7 +103,7 @@ metric_names! {
     WEBHOOK_OWED = "checkstand_webhook_owed", Gauge, [],
         "Deliveries owed by all processes, whenever they are due; dead ones are not counted.";
     WEBHOOK_OLDEST_DUE_SECONDS = "checkstand_webhook_oldest_due_seconds", Gauge, [],
-        "How long the oldest due delivery of an enabled endpoint has been waiting, throttled ones included.";
+        "How long the oldest due delivery has been waiting whose endpoint is neither disabled nor paused, throttled ones included.";
     REDIRECT_HOLDS_TOTAL = "checkstand_redirect_holds_total", Counter, ["ended_by"],
         "Payers whose way back waited for webhooks, by what ended it: acknowledged, deadline, crowd (too many at once), failure (no database).";
     EVENT_STREAMS_OPEN = "checkstand_event_streams_open", Gauge, [],

@@ -228,6 +228,7 @@ async fn what_makes_no_replay_is_refused() {
         (vec![("from", past.as_str()), ("to", past.as_str())], 400, "parameter_invalid", "from"),
         (vec![("from", "yesterday")], 400, "parameter_invalid_integer", "from"),
         (vec![("from", past.as_str()), ("webhook_endpoint", "we_x")], 400, "resource_missing", "webhook_endpoint"),
+        (vec![("from", past.as_str()), ("types[]", "foo.bar")], 400, "parameter_invalid", "types[0]"),
         (vec![("from", past.as_str()), ("endpoint", "x")], 400, "parameter_unknown", "endpoint"),
     ] {
         merchant.post(REPLAYS, &fields).await.refused_with(status, code, param);

@@ -151,6 +151,7 @@ async fn streams_need_a_key_are_few_and_end_with_it() {
     assert_eq!(merchant.send(merchant.bare_request(Method::GET, STREAM)).await.status, 401);
     let wrong = merchant.request(Method::GET, STREAM).header("Last-Event-ID", "evt_x");
     merchant.send(wrong).await.refused_with(400, "parameter_invalid", "");
+    merchant.get(&format!("{STREAM}?types[]=*&types[]=foo.*")).await.refused_with(400, "parameter_invalid", "types[1]");
     let mut readers = Vec::new();
     for _ in 0..8 {
         readers.push(Reader::open(&merchant, "", None).await);

@@ -220,6 +220,8 @@ async fn days_without_one_success_switch_an_endpoint_off_and_its_merchant_hears_
     assert_eq!(mail.recipient, "help@corner-coffee.example");
     for text in [&mail.body_text, &mail.body_html] {
         let told = text.contains(&broken.endpoint_id) && text.contains("5 days");
+        let missed = format!("--endpoint {}", broken.endpoint_id);
+        assert!(text.contains("event replay") && text.contains(&missed), "how to send what it misses: {text}");
         assert!(told && text.contains(broken.url.trim_start_matches("http://")), "{text}");
     }
 

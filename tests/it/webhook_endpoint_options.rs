@@ -121,9 +121,9 @@ async fn an_endpoints_own_rate_is_kept_across_replicas_and_holds_up_nobody_else(
     world.add_replica().await;
     let merchant = world.merchant().await;
     let slow = world.receiver(&merchant).await;
-    set(&merchant, &slow, &[("events_per_second", "4")]).await;
+    set(&merchant, &slow, &[("events_per_second", "1")]).await;
     let witness = world.receiver(&merchant).await;
-    const SESSIONS: usize = 8;
+    const SESSIONS: usize = 6;
     let other = merchant.at(&world.replicas[1].base);
     let shopping = (0..SESSIONS).map(
         async |number| {
@@ -132,11 +132,11 @@ async fn an_endpoints_own_rate_is_kept_across_replicas_and_holds_up_nobody_else(
     );
     futures_util::future::join_all(shopping).await;
     witness.wait_for_many(CREATED, SESSIONS).await;
-    assert!(slow.deliveries().len() <= 3, "the witness waited for the slow one, or the rate was not kept");
+    assert!(slow.deliveries().len() < SESSIONS, "the witness waited for the slow one, or the rate was not kept");
     slow.wait_for_many(CREATED, SESSIONS).await;
     world.count_becomes("select count(*) from delivery", 0).await;
     let endpoint = slow.endpoint_id.as_str();
-    // Eight at four a second with a tenth of a second's play: the last begins 1.65 s after the first, at the least.
+    // Six at one a second with a tenth of a second's play: the last begins 4.9 s after the first, at the least.
     let spread = world
         .text(
             "select (extract(epoch from max(started_at + duration_ms * interval '1 ms')
@@ -146,7 +146,7 @@ async fn an_endpoints_own_rate_is_kept_across_replicas_and_holds_up_nobody_else(
         )
         .await;
     let spread: i64 = spread.parse().expect("milliseconds");
-    assert!(spread >= 1_500, "eight deliveries within {spread} ms");
+    assert!(spread >= 4_700, "six deliveries within {spread} ms");
     assert_eq!(world.count("select max(attempt)::int8 from delivery_attempt").await, 1);
     world.end().await;
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sqlx::Executor as _;
+
 use crate::program::Program;
 use crate::world::{World, WorldOptions, eventually};
 
@@ -63,6 +65,17 @@ async fn every_series_of_the_alert_list_is_there_before_anything_has_happened() 
     world.end().await;
 }
 
+/// What is told once one delivery is owed and the oldest due one has this age.
+async fn metrics_when(base: &str, age_is_right: fn(f64) -> bool) -> String {
+    eventually("the queue's age", async || {
+        let metrics = reqwest::get(format!("{base}/metrics")).await.expect("an answer").text().await.expect("text");
+        let owes_one = value(&metrics, "checkstand_webhook_owed", None)? == 1.0;
+        let age = value(&metrics, "checkstand_webhook_oldest_due_seconds", None)?;
+        (owes_one && age_is_right(age)).then_some(metrics)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn queue_depth_age_outcomes_and_latencies_are_told() {
     let world = World::with(WorldOptions { worker: false, ..WorldOptions::default() }).await;
@@ -74,7 +87,7 @@ async fn queue_depth_age_outcomes_and_latencies_are_told() {
     merchant.session().await;
     let event = sound.wait_for(CREATED).await;
     merchant.attempts_of(event.event_id(), 2).await;
-    // The failed one is due for five minutes now, and held back by its endpoint's pause.
+    // The failed one is due for five minutes now. While its endpoint is paused, that is nobody's delay.
     world
         .execute(
             "insert into webhook_endpoint_health (endpoint_id, failing_since, failures, pauses, paused_until)
@@ -83,12 +96,13 @@ async fn queue_depth_age_outcomes_and_latencies_are_told() {
              update delivery set due_at = now() - interval '5 minutes', lease_token = gen_random_uuid()",
         )
         .await;
-    let metrics = eventually("the queue's age", async || {
-        let metrics = reqwest::get(format!("{base}/metrics")).await.expect("an answer").text().await.expect("text");
-        let age = value(&metrics, "checkstand_webhook_oldest_due_seconds", None)?;
-        (age >= 299.0).then_some(metrics)
-    })
-    .await;
+    metrics_when(&base, |age| age == 0.0).await;
+    // Nobody can claim a row that another transaction holds: a worker that stands still.
+    let mut holder = world.database().await;
+    holder.execute("begin; select from delivery for update").await.expect("held");
+    world.execute("update webhook_endpoint_health set paused_until = null").await;
+    let metrics = metrics_when(&base, |age| age >= 299.0).await;
+    holder.execute("rollback").await.expect("let go");
     let told = |name: &str, label: Option<&str>| value(&metrics, &format!("checkstand_webhook_{name}"), label);
     assert_eq!(told("owed", None), Some(1.0));
     assert_eq!(told("attempts_total", Some("outcome=\"delivered\"")), Some(1.0));

@@ -43,8 +43,8 @@ pub enum EmbeddedError {
     /// The cluster was made by a version that is not installed.
     #[error(
         "the data in {} was made by PostgreSQL {cluster_major}, but version {found_major} is \
-         installed: install version {cluster_major} (or point CHECKSTAND_PG_BIN to it), or set \
-         CHECKSTAND_DATA_DIR to a new folder to begin with an empty database",
+         installed: install version {cluster_major} (or point CHECKSTAND_PG_BIN to it), or name \
+         a new folder with --data-dir to begin with an empty database",
         cluster.display()
     )]
     OtherMajorVersion {
@@ -58,7 +58,7 @@ pub enum EmbeddedError {
     /// A file or folder could not be made, read or changed.
     #[error(
         "{} cannot be used for the database ({source}): give this user the right to write there, \
-         or set CHECKSTAND_DATA_DIR to another folder",
+         or name another folder with --data-dir",
         path.display()
     )]
     DataDirectoryUnwritable {
@@ -69,8 +69,8 @@ pub enum EmbeddedError {
     },
     /// A parent folder keeps the server's account out.
     #[error(
-        "the folder {} is closed to the user {user}, which root has to use for PostgreSQL: set \
-         CHECKSTAND_DATA_DIR to a folder that everybody may enter, such as /var/lib/checkstand",
+        "the folder {} is closed to the user {user}, which root has to use for PostgreSQL: name \
+         one that everybody may enter with --data-dir, such as /var/lib/checkstand",
         folder.display()
     )]
     DataDirectoryClosed {
@@ -164,7 +164,7 @@ pub enum EmbeddedError {
     /// The server runs and rejects the user `checkstand`.
     #[error(
         "PostgreSQL runs in {} but does not let us in ({reason}): this data directory was not \
-         made by checkstand, set CHECKSTAND_DATA_DIR to a new folder",
+         made by checkstand, name a new folder with --data-dir",
         data_dir.display()
     )]
     SessionRefused {

@@ -52,7 +52,7 @@ async fn receive(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Byte
 impl Tally {
     /// Listens, and is registered for every event.
     pub async fn register(merchant: &Merchant) -> Self {
-        let (listener, address) = bind("127.0.0.1:0").await.expect("a free port");
+        let (listener, address) = bind("127.0.0.1:0", "--listen").await.expect("a free port");
         let inner: Arc<Inner> = Arc::default();
         let router = Router::new().route("/webhooks", post(receive)).with_state(Arc::clone(&inner));
         tokio::spawn(server::serve(listener, router, ServerLimits::default(), CancellationToken::new()));

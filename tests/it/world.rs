@@ -210,8 +210,8 @@ impl World {
     }
 
     pub async fn add_replica_with(&mut self, worker: bool) {
-        let (listener, address) = bind("127.0.0.1:0").await.expect("a free port");
-        let (bank, bank_address) = bind("127.0.0.1:0").await.expect("another");
+        let (listener, address) = bind("127.0.0.1:0", "--listen").await.expect("a free port");
+        let (bank, bank_address) = bind("127.0.0.1:0", "--listen").await.expect("another");
         let mut variables = self.variables().await;
         variables.push(("CHECKSTAND_SIMULATOR_BANK_LISTEN".to_owned(), bank_address.to_string()));
         variables.push(("CHECKSTAND_LISTEN".to_owned(), address.to_string()));

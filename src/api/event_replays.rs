@@ -8,7 +8,7 @@ use super::events::check_types;
 use super::fields::{ExpandParams, PageParams, moment, page};
 use super::guard::{Call, Id};
 use crate::domain::id::EventReplayId;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::event_replays::{self, NewReplay};
 use crate::ops::replay::Answer;
 use crate::wire::List;

@@ -94,7 +94,7 @@ pub fn sink() {
                 post(async |State(arrivals): State<Arrivals>| arrivals.lock().expect("not poisoned").clear()),
             )
             .with_state(arrivals);
-        let (listener, address) = bind("127.0.0.1:0").await.expect("a free port");
+        let (listener, address) = bind("127.0.0.1:0", "--listen").await.expect("a free port");
         announce(&address.to_string());
         server::serve(listener, router, ServerLimits::default(), stop_on_signal()).await;
     });

@@ -302,7 +302,7 @@ impl Dispute {
     /// Writes evidence down: given texts are set, empty ones taken out.
     ///
     /// # Errors
-    /// Refused once it is decided or being given up.
+    /// Refused once it is decided, and while an answer is on its way to the bank.
     pub fn note_evidence(&mut self, given: impl IntoIterator<Item = (String, Option<String>)>) -> Result<(), Refusal> {
         let mut given = given.into_iter().peekable();
         if given.peek().is_some() {
@@ -320,7 +320,7 @@ impl Dispute {
     /// Sets the merchant's answer under way.
     ///
     /// # Errors
-    /// Refused unless the bank waits for one.
+    /// Refused unless the bank waits for one and none is on its way to it.
     pub fn answer(&mut self, answer: DisputeAnswer) -> Result<(), Refusal> {
         self.answerable()?;
         self.under_way = Some(answer);
@@ -328,7 +328,8 @@ impl Dispute {
     }
 
     fn answerable(&self) -> Result<(), Refusal> {
-        if self.status.wants_answer() && self.under_way != Some(DisputeAnswer::Close) {
+        // What is on its way may have arrived: the bank would have one text, and the row another.
+        if self.status.wants_answer() && self.under_way.is_none() {
             Ok(())
         } else {
             Err(Refusal::DisputeUnexpectedState(self.status))

@@ -156,6 +156,13 @@ fn an_answer_is_taken_only_while_one_is_waited_for() {
         assert_eq!(dispute.answer(DisputeAnswer::Submit).is_ok(), status.wants_answer(), "{status:?}");
     }
     let mut dispute = opened();
-    dispute.answer(DisputeAnswer::Close).expect("it is open");
-    assert!(dispute.answer(DisputeAnswer::Submit).is_err(), "it is being given up");
+    for under_way in [DisputeAnswer::Submit, DisputeAnswer::Close] {
+        dispute.under_way = None;
+        dispute.answer(under_way).expect("it is open");
+        for other in [DisputeAnswer::Submit, DisputeAnswer::Close] {
+            assert!(dispute.answer(other).is_err(), "{under_way:?} is on its way, and then comes {other:?}");
+        }
+        let text = [("customer_name".to_owned(), Some("Ada".to_owned()))];
+        assert!(dispute.note_evidence(text).is_err(), "{under_way:?} is on its way");
+    }
 }

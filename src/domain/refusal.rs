@@ -174,7 +174,10 @@ impl Refusal {
                 "The payer disputes this charge and his bank has taken the money back; {available} can be refunded beside that."
             ),
             Self::DisputeUnexpectedState(status) => {
-                format!("The dispute is {} and takes no answer, or is being given up.", status.as_str())
+                format!(
+                    "The dispute is {} and takes no answer, or an earlier answer is still on its way to the bank.",
+                    status.as_str()
+                )
             }
             Self::PaymentMethodUnusable => {
                 "The saved payment method is not this customer's, has expired, or cannot be charged any more."

@@ -310,3 +310,47 @@ async fn the_money_of_an_escrow_is_not_released_while_its_buyer_disputes_at_his_
     assert_eq!(books(&world).await, (0, 0, -25_000));
     world.end().await;
 }
+
+#[tokio::test]
+async fn while_an_answer_is_on_its_way_to_the_bank_nothing_else_is_taken_and_the_record_shows_what_it_got() {
+    let world = World::with(WorldOptions { replicas: 2, ..WorldOptions::default() }).await;
+    let merchant = world.merchant().await;
+    let opened = dispute(&merchant, &paid(&world, &merchant, GOOD_CARD).await, &[]).await;
+    let text = ("evidence[uncategorized_text]", "Signed by Ada.");
+    // It has arrived, and its answer is lost.
+    world.replicas[0].simulator.set(Fault::FailDisputeAfter, Times::Next(1));
+    merchant.at(&world.replicas[0].base).post(&path(&opened), &[text]).await.ok();
+    let elsewhere = merchant.at(&world.replicas[1].base);
+    for fields in [&[LOSING, ("submit", "false")][..], &[LOSING], &[("submit", "true")]] {
+        elsewhere.post(&path(&opened), fields).await.refused_with(400, "dispute_unexpected_state", "");
+    }
+    let close = format!("{}/close", path(&opened));
+    elsewhere.post(&close, &[]).await.refused_with(400, "dispute_unexpected_state", "");
+    elsewhere.post(&path(&opened), &[("metadata[case]", "7")]).await.ok();
+    world.advance(Duration::minutes(2));
+    world.count_becomes("select count(*) from dispute where status = 'under_review' and under_way is null", 1).await;
+    let handed_in = merchant.get(&path(&opened)).await.ok();
+    assert_eq!(handed_in["evidence"]["uncategorized_text"], text.1);
+    assert_eq!(handed_in["evidence_details"]["submission_count"], 1);
+
+    let opened = dispute(&merchant, &paid(&world, &merchant, GOOD_CARD).await, &[]).await;
+    let mut racing = JoinSet::new();
+    for number in 0..16 {
+        let shop = merchant.at(&world.replicas[number % 2].base);
+        let path = path(&opened);
+        racing.spawn(async move {
+            let answer = match number % 3 {
+                0 => shop.post(&path, &[WINNING]).await,
+                1 => shop.post(&path, &[LOSING]).await,
+                _ => shop.post(&format!("{path}/close"), &[]).await,
+            };
+            answer.status.as_u16()
+        });
+    }
+    let mut statuses = racing.join_all().await;
+    statuses.sort_unstable();
+    assert_eq!(statuses[..2], [200, 400], "one answer is taken: {statuses:?}");
+    world.count_becomes(UNSETTLED, 0).await;
+    world.books_are_right().await;
+    world.end().await;
+}

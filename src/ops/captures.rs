@@ -151,9 +151,20 @@ pub(super) async fn repeat_capture(app: &App, charge: &Charge, amount: i64) -> R
     crash_point!("capture.answered");
     let settled = match report {
         CaptureReport::Captured { fee, .. } => Settled::Captured { amount, fee },
+        // What the provider took is what the merchant has, whatever he asked for here.
+        CaptureReport::TakenOtherwise { amount: taken, fee, .. } if (1..=charge.total.minor).contains(&taken) => {
+            tracing::error!(charge = %charge.id, provider = charge.provider, asked = amount, taken,
+                "another amount than was asked for had been captured past this gateway; what was taken is booked, and a person must look");
+            Settled::Captured { amount: taken, fee }
+        }
+        CaptureReport::TakenOtherwise { amount: taken, .. } => {
+            tracing::error!(charge = %charge.id, provider = charge.provider, asked = amount, taken,
+                "the provider says that it took an amount that was never reserved; nothing is booked until a person has looked");
+            return Ok(());
+        }
         CaptureReport::Refused { detail } => {
-            tracing::warn!(charge = %charge.id, provider = charge.provider, detail, "the provider refused a capture for good; the reservation is gone");
-            Settled::Gone
+            tracing::warn!(charge = %charge.id, provider = charge.provider, detail, "the provider refused a capture for good; what is still reserved is let go");
+            return repeat_void(app, charge).await;
         }
         CaptureReport::Unknown { detail } => {
             tracing::warn!(charge = %charge.id, provider = charge.provider, detail, "the outcome of a capture is unknown; it will be repeated");

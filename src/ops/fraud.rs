@@ -233,20 +233,30 @@ async fn take_if_held(app: &App, known: &Charge, report: Report) -> Result<Repor
         Ok(CaptureReport::Captured { fee, .. }) => {
             Report::Succeeded { reference, facts: providers::Facts { fee, ..facts } }
         }
+        // Somebody took a part past us: it is not what the payer agreed to, and all of it goes back.
+        Ok(CaptureReport::TakenOtherwise { amount, .. }) => {
+            tracing::error!(charge = %known.id, provider = known.provider, amount,
+                "another amount than that of the payment was taken at the provider while the answer was weighed; it is given back");
+            give_up_held(provider.as_ref(), known, reference).await
+        }
         Ok(CaptureReport::Refused { detail }) => {
             tracing::warn!(charge = %known.id, provider = known.provider, detail, "the provider refused to take what it had just reserved");
-            match void(provider.as_ref(), known).await {
-                Reversal::Unknown { detail } => Report::Unknown { detail },
-                Reversal::Done { .. } | Reversal::NothingToReverse => Report::Declined {
-                    reason: DeclineReason::ProcessingError,
-                    reference: Some(reference),
-                    facts: providers::Facts::default(),
-                },
-            }
+            give_up_held(provider.as_ref(), known, reference).await
         }
         Ok(CaptureReport::Unknown { detail }) => Report::Unknown { detail },
         Err(_) => Report::Unknown { detail: "no answer within the time for a capture".to_owned() },
     })
+}
+
+async fn give_up_held(provider: &dyn Provider, known: &Charge, reference: String) -> Report {
+    match void(provider, known).await {
+        Reversal::Unknown { detail } => Report::Unknown { detail },
+        Reversal::Done { .. } | Reversal::NothingToReverse => Report::Declined {
+            reason: DeclineReason::ProcessingError,
+            reference: Some(reference),
+            facts: providers::Facts::default(),
+        },
+    }
 }
 
 /// How a charge failed that a rule refused: exact for the merchant, without a reason for the payer.

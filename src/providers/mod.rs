@@ -84,7 +84,7 @@ pub trait Provider: Send + Sync {
     async fn look_up(&self, charge: &ChargeRef) -> LookUp;
 
     /// Takes reserved money, all or part of it, once; what is left is released. The same amount
-    /// again gives the first result and takes nothing more; another amount is refused.
+    /// again gives the first result and takes nothing more; another amount takes nothing and tells what was taken.
     async fn capture(&self, charge: &ChargeRef, money: Money) -> CaptureReport;
 
     /// Makes sure that no money is held for a charge, whether it was made, is on its way, or was
@@ -367,8 +367,18 @@ pub enum CaptureReport {
         /// Minor units that the provider keeps of it, where it says so.
         fee: Option<i64>,
     },
-    /// The amount was certainly not taken, and repeating the call does not help: the reservation is
-    /// smaller, or captured otherwise, or voided, expired, or never was.
+    /// Another amount was taken than was asked for: by an earlier call, or past this gateway, in the provider's own
+    /// overview. It is what the money's owner sees, so it is what is booked.
+    TakenOtherwise {
+        /// The provider's id.
+        reference: String,
+        /// Minor units that were taken; what was reserved beyond them is let go.
+        amount: i64,
+        /// Minor units that the provider keeps of it, where it says so.
+        fee: Option<i64>,
+    },
+    /// Nothing was taken, and repeating the call does not help: the reservation is smaller, or was voided, or
+    /// expired, or never was. Only a void makes sure that nothing is held.
     Refused {
         /// Why, for the log.
         detail: String,

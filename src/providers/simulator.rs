@@ -314,6 +314,9 @@ impl Provider for Simulator {
             Ok(CaptureReport::Captured { reference, .. }) => {
                 CaptureReport::Captured { reference, fee: self.behaviour.fees().of_capture(money.minor) }
             }
+            Ok(CaptureReport::TakenOtherwise { reference, amount, .. }) => {
+                CaptureReport::TakenOtherwise { reference, amount, fee: self.behaviour.fees().of_capture(amount) }
+            }
             Ok(other) => other,
             Err(error) => CaptureReport::Unknown { detail: books_unreachable(charge_id, &error) },
         }

@@ -92,15 +92,18 @@ impl Entry {
 
     /// What a capture hears that found no reservation to take from.
     pub(super) fn capture_report(self, money: Money) -> CaptureReport {
-        let taken = matches!(self.state.as_str(), "captured" | "refunded")
-            && self.amount_captured == money.minor
+        let is_taken = matches!(self.state.as_str(), "captured" | "refunded")
             && self.currency.as_deref() == Some(money.currency.code());
-        if taken {
+        if is_taken && self.amount_captured == money.minor {
             return CaptureReport::Captured { reference: self.reference, fee: None };
+        }
+        if is_taken {
+            let amount = self.amount_captured;
+            return CaptureReport::TakenOtherwise { reference: self.reference, amount, fee: None };
         }
         let detail = match self.state.as_str() {
             "authorized" => "less money, or money of another currency, is reserved".to_owned(),
-            "captured" | "refunded" => format!("{} minor units were captured already", self.amount_captured),
+            "captured" | "refunded" => "money of another currency was captured already".to_owned(),
             state => format!("no money is reserved: the charge is `{state}`"),
         };
         CaptureReport::Refused { detail }

@@ -1,6 +1,8 @@
 //! Payments through Stripe as merchants and payers meet them, with localstripe as Stripe: what is shown,
 //! what is booked, and what localstripe's own books have.
 
+use std::sync::Arc;
+
 use chrono::Duration;
 use reqwest::Method;
 use serde_json::Value;
@@ -252,5 +254,49 @@ async fn a_charge_that_is_closed_or_being_closed_is_not_confirmed_any_more() {
     assert_eq!(localstripe.statuses().await, ["requires_confirmation"; 2]);
     payer.pay(&session, GOOD_CARD).await.says("Payment complete");
     agree(&world, &localstripe, 2598).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_was_captured_past_the_gateway_is_booked_as_stripe_has_it() {
+    let (world, _proxy, localstripe) = behind_a_proxy().await;
+    let merchant = world.merchant().await;
+    let receiver = world.receiver(&merchant).await;
+    let session = merchant.session_with(&[MANUAL]).await;
+    world.payer().pay(&session, GOOD_CARD).await.says("is reserved");
+    let path = intent(&merchant.read(&session).await);
+    let at_stripe = localstripe.intent().await["id"].as_str().expect("an id").to_owned();
+    // As in Stripe's own dashboard.
+    let captured = [("amount_to_capture", "1000")];
+    let (status, _) =
+        localstripe.ask(Method::POST, &format!("/v1/payment_intents/{at_stripe}/capture"), &captured).await;
+    assert_eq!(status, 200);
+    let taken = merchant.post(&format!("{path}/capture"), &[("amount_to_capture", "2598")]).await.ok();
+    assert_eq!((&taken["status"], &taken["amount_received"]), (&"succeeded".into(), &1000.into()));
+    assert_eq!(receiver.wait_for("payment_intent.succeeded").await.json["data"]["object"]["amount_received"], 1000);
+    assert_eq!(merchant.read(&session).await["payment_status"], "paid");
+    agree(&world, &localstripe, 1000).await;
+    merchant.post("/v1/refunds", &[("payment_intent", &path[20..]), ("amount", "1001")]).await.refused(400);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_still_reserved_is_let_go_when_stripe_has_less_than_is_to_be_captured() {
+    let (world, proxy, localstripe) = behind_a_proxy().await;
+    let merchant = world.merchant().await;
+    let session = merchant.session_with(&[MANUAL]).await;
+    world.payer().pay(&session, GOOD_CARD).await.says("is reserved");
+    let path = intent(&merchant.read(&session).await);
+    let mut less = localstripe.intent().await;
+    less["amount_capturable"] = 1500.into();
+    let read = format!("/v1/payment_intents/{}", less["id"].as_str().expect("an id"));
+    proxy.answer_with(Arc::new(move |request| {
+        (request.method == Method::GET && request.path() == read).then(|| (200, less.to_string()))
+    }));
+    let given_up = merchant.post(&format!("{path}/capture"), &[]).await.ok();
+    assert_eq!((&given_up["status"], &given_up["amount_received"]), (&"canceled".into(), &0.into()));
+    assert_eq!(localstripe.statuses().await, ["canceled"], "nothing stays reserved on the payer's card");
+    assert_eq!(proxy.count(&Method::POST, "/capture"), 0);
+    agree(&world, &localstripe, 0).await;
     world.end().await;
 }

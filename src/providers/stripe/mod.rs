@@ -240,19 +240,24 @@ impl Provider for Stripe {
                 Read::Not(detail) => return CaptureReport::Unknown { detail },
             };
             match (intent.status.as_str(), intent.standing()) {
-                (_, Err(detail)) => return CaptureReport::Unknown { detail: suspicious(charge, detail) },
-                ("succeeded", _) => {
-                    return match refunds::taken_minor(api, &intent).await {
-                        Ok(taken) if taken == money.minor => {
-                            let fee = intent.latest_charge().and_then(|charge| charge.fee());
-                            CaptureReport::Captured { reference: intent.id, fee }
-                        }
-                        Ok(_) => CaptureReport::Refused { detail: "another amount was captured".to_owned() },
-                        Err(detail) => CaptureReport::Unknown { detail },
-                    };
-                }
                 ("requires_capture", _) if !(1..=intent.capturable()).contains(&money.minor) => {
                     return CaptureReport::Refused { detail: "less money is reserved".to_owned() };
+                }
+                (
+                    status @ ("canceled" | "requires_payment_method" | "requires_confirmation" | "requires_action"),
+                    _,
+                ) => {
+                    let detail = format!("Stripe has the payment as {}", known_word(status));
+                    return CaptureReport::Refused { detail };
+                }
+                (_, Err(detail)) => return CaptureReport::Unknown { detail: suspicious(charge, detail) },
+                ("succeeded", _) => {
+                    let fee = intent.latest_charge().and_then(|charge| charge.fee());
+                    return match refunds::taken_minor(api, &intent).await {
+                        Ok(taken) if taken == money.minor => CaptureReport::Captured { reference: intent.id, fee },
+                        Ok(amount) => CaptureReport::TakenOtherwise { reference: intent.id, amount, fee },
+                        Err(detail) => CaptureReport::Unknown { detail },
+                    };
                 }
                 // Refused, and still reserved: for want of something that may pass.
                 ("requires_capture", _) if is_asked => {
@@ -261,9 +266,8 @@ impl Provider for Stripe {
                     };
                 }
                 ("requires_capture", _) => {}
-                ("processing", _) => return CaptureReport::Unknown { detail: "Stripe is working on it".to_owned() },
                 (status, _) => {
-                    return CaptureReport::Refused {
+                    return CaptureReport::Unknown {
                         detail: format!("Stripe has the payment as {}", known_word(status)),
                     };
                 }

@@ -63,6 +63,11 @@ pub enum Movement {
         /// How much.
         amount: i64,
     },
+    /// Did not reach the payer, some time after it was given back, and is the merchant's again.
+    RefundReturned {
+        /// How much.
+        amount: i64,
+    },
     /// Taken back by the payer's bank.
     Disputed {
         /// How much.
@@ -119,6 +124,7 @@ impl Movement {
             Self::Captured { .. } => "captured",
             Self::Voided { .. } => "voided",
             Self::Refunded { .. } => "refunded",
+            Self::RefundReturned { .. } => "refund_returned",
             Self::Disputed { .. } => "disputed",
             Self::DisputeWon { .. } => "dispute_won",
             Self::DisputeLost { .. } => "dispute_lost",
@@ -140,6 +146,7 @@ impl Movement {
             }
             Self::Voided { amount } => vec![(Authorized, -amount), (Payer, amount)],
             Self::Refunded { amount } => vec![(Merchant, -amount), (Payer, amount)],
+            Self::RefundReturned { amount } => vec![(Payer, -amount), (Merchant, amount)],
             Self::Disputed { amount } => vec![(Merchant, -amount), (Disputed, amount)],
             Self::DisputeWon { amount } => vec![(Disputed, -amount), (Merchant, amount)],
             Self::DisputeLost { amount } => vec![(Disputed, -amount), (Payer, amount)],
@@ -168,7 +175,7 @@ mod tests {
 
     fn movement() -> impl Strategy<Value = Movement> {
         let amount = 1..=999_999_999_999_i64;
-        (0..12, amount, 0..=999_999_999_i64).prop_map(|(kind, amount, more)| match kind {
+        (0..13, amount, 0..=999_999_999_i64).prop_map(|(kind, amount, more)| match kind {
             0 => Movement::Authorized { amount },
             1 => Movement::Captured { authorized: 0, amount },
             2 => Movement::Captured { authorized: amount + more, amount },
@@ -179,6 +186,7 @@ mod tests {
             7 => Movement::DisputeLost { amount },
             8 => Movement::Held { amount },
             9 => Movement::Returned { amount },
+            11 => Movement::RefundReturned { amount },
             10 => Movement::Released { seller: amount, merchant: more },
             _ => Movement::Fee { amount },
         })

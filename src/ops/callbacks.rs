@@ -1,12 +1,12 @@
 //! Messages that providers send of their own accord.
 //!
-//! The rule: a message names a charge or a dispute and is believed in nothing else. What became of it is
+//! The rule: a message names a charge, a refund or a dispute and is believed in nothing else. What became of it is
 //! read back from the provider and goes the way of every look-up, so that a message which is forged,
 //! late, doubled, out of order or about the stage before last changes nothing.
 
 use std::sync::Arc;
 
-use super::{disputes, doubts, to_the_end};
+use super::{disputes, doubts, refund_returns, to_the_end};
 use crate::app::App;
 use crate::domain::id::ChargeId;
 use crate::domain::payment::Charge;
@@ -51,6 +51,7 @@ pub async fn receive(app: &Arc<App>, provider: &str, headers: &[(String, String)
     let name = provider.name();
     let received = match provider.read_callback(headers, body) {
         Ok(Callback::Charge { charge_id }) => look_up(app, name, &charge_id).await?,
+        Ok(Callback::Refund { charge_id, refund_id }) => hear_of_refund(app, name, &charge_id, refund_id).await?,
         Ok(Callback::Dispute { charge_reference, reference }) => {
             match disputes::charge_of(app, provider, &charge_reference).await? {
                 Some(charge) => hear_of_dispute(app, charge, reference).await?,
@@ -80,10 +81,21 @@ async fn hear_of_dispute(app: &Arc<App>, charge: Charge, reference: String) -> R
     }
 }
 
-async fn look_up(app: &Arc<App>, provider: &str, charge_id: &str) -> Result<Received> {
-    let Some(id) = ChargeId::parse(charge_id) else { return Ok(Received::Unrelated) };
+async fn hear_of_refund(app: &Arc<App>, provider: &str, charge_id: &str, refund_id: String) -> Result<Received> {
+    let Some(charge) = find(app, provider, charge_id).await? else { return Ok(Received::Unrelated) };
+    let inside = Arc::clone(app);
+    to_the_end(app, async move { refund_returns::hear(&inside, &charge, &refund_id).await }).await?;
+    Ok(Received::Taken)
+}
+
+async fn find(app: &App, provider: &str, charge_id: &str) -> Result<Option<Charge>> {
+    let Some(id) = ChargeId::parse(charge_id) else { return Ok(None) };
     let found = store::payments::find_charge(app.store.pool(), &id).await?;
-    let Some(charge) = found.filter(|charge| charge.provider == provider) else { return Ok(Received::Unrelated) };
+    Ok(found.filter(|charge| charge.provider == provider))
+}
+
+async fn look_up(app: &Arc<App>, provider: &str, charge_id: &str) -> Result<Received> {
+    let Some(charge) = find(app, provider, charge_id).await? else { return Ok(Received::Unrelated) };
     let inside = Arc::clone(app);
     to_the_end(app, async move { doubts::hear(&inside, &charge).await }).await?;
     Ok(Received::Taken)

@@ -35,6 +35,7 @@ pub mod payments;
 pub mod redirect_hold;
 pub mod redirect_urls;
 mod references;
+mod refund_returns;
 pub mod refunds;
 pub mod replay;
 pub mod reviews;

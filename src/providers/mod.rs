@@ -95,6 +95,11 @@ pub trait Provider: Send + Sync {
     /// result and returns nothing more.
     async fn refund(&self, request: RefundRequest) -> Reversal;
 
+    /// Asks how a refund stands that was made: its money may come back long after it went. Moves nothing.
+    async fn look_up_refund(&self, _charge: &ChargeRef, _refund_id: &str) -> RefundLookUp {
+        RefundLookUp::Stands
+    }
+
     /// Asks how a dispute of that charge stands, by the provider's own name for it.
     async fn look_up_dispute(&self, _charge: &ChargeRef, _dispute: &str) -> DisputeLookUp {
         DisputeLookUp::NotFound
@@ -435,6 +440,13 @@ pub enum Callback {
         /// Our id of it.
         charge_id: String,
     },
+    /// Look up this refund.
+    Refund {
+        /// Our id of the charge.
+        charge_id: String,
+        /// Under which we asked for it, as in [`RefundRequest::refund_id`].
+        refund_id: String,
+    },
     /// Look up this dispute.
     Dispute {
         /// The provider's name for the charge, as in [`ChargeRef::reference`].
@@ -460,6 +472,26 @@ pub enum CallbackError {
     /// It is about nothing of ours. Answer as if it were taken in, else it is sent again.
     #[error("the callback is about none of our charges")]
     Unrelated,
+}
+
+/// How a refund stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum RefundLookUp {
+    /// The money went to the payer, or is on its way.
+    Stands,
+    /// It did not reach the payer and is on the account again.
+    CameBack {
+        /// Minor units.
+        amount: i64,
+        /// Stripe's word, such as `lost_or_stolen_card`.
+        reason: &'static str,
+    },
+    /// The provider knows no such refund, or cannot be asked.
+    Unknown {
+        /// What happened, for the log.
+        detail: String,
+    },
 }
 
 /// What became of a void or a refund.

@@ -348,7 +348,7 @@ const LEDGER_FITS_CHARGES: &str = page_of!(
                 coalesce(sum(e.amount) filter (where (e.account, e.movement) in
                     (('merchant', 'captured'), ('held', 'held'))), 0) as captured,
                 coalesce(-sum(e.amount) filter (where (e.account, e.movement) in
-                    (('merchant', 'refunded'), ('held', 'returned'))), 0) as refunded,
+                    (('merchant', 'refunded'), ('merchant', 'refund_returned'), ('held', 'returned'))), 0) as refunded,
                 string_agg(distinct e.currency, ', ') as currencies
          from ledger_entry e left join refund r on r.id = e.object_id
          -- What an escrow releases is no charge's any more; disputes and fees have rules of their own.

@@ -90,6 +90,7 @@ mod stripe_callbacks;
 mod stripe_conformance;
 mod stripe_crashes;
 mod stripe_disputes;
+mod stripe_refund_returns;
 mod stripe_requests;
 mod stripe_stories;
 mod test_cards;

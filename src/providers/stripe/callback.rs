@@ -1,7 +1,7 @@
 //! Messages that Stripe sends of its own accord: who signed them, and which charge they name.
 //!
 //! Rule: the signature is judged before a byte of the body is read, against every secret, in constant
-//! time. Of the body only our charge id, or the names of a dispute and its payment, are taken; status, amount
+//! time. Of the body only our ids of the charge and the refund, or the names of a dispute and its payment, are taken; status, amount
 //! and the kind of event are not even looked at, because the charge or dispute is read back from Stripe.
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -9,11 +9,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::intent::{CHARGE_KEY, is_id};
+use super::refunds::REFUND_KEY;
 use crate::domain::signature::{TOLERANCE_SECONDS, verify_stripe_keys};
 use crate::providers::{Callback, CallbackError};
 
-/// Longest charge id that is passed on: ours have some thirty characters.
-const CHARGE_ID_CHARS_MAX: usize = 64;
+/// Longest id of ours that is passed on: they have some thirty characters.
+const OUR_ID_CHARS_MAX: usize = 64;
 
 #[derive(Deserialize)]
 struct Event {
@@ -72,10 +73,13 @@ pub(super) fn read(
         };
     }
     let metadata = metadata.unwrap_or_default();
-    match metadata.get(CHARGE_KEY).and_then(Value::as_str) {
-        Some(charge_id) if !charge_id.is_empty() && charge_id.len() <= CHARGE_ID_CHARS_MAX => {
-            Ok(Callback::Charge { charge_id: charge_id.to_owned() })
-        }
-        _ => Err(CallbackError::Unrelated),
+    let ours = |key: &str| {
+        let id = metadata.get(key).and_then(Value::as_str);
+        id.filter(|id| !id.is_empty() && id.len() <= OUR_ID_CHARS_MAX).map(str::to_owned)
+    };
+    match (ours(CHARGE_KEY), ours(REFUND_KEY)) {
+        (Some(charge_id), Some(refund_id)) if object == "refund" => Ok(Callback::Refund { charge_id, refund_id }),
+        (Some(charge_id), _) => Ok(Callback::Charge { charge_id }),
+        (None, _) => Err(CallbackError::Unrelated),
     }
 }

@@ -27,7 +27,7 @@ use self::refunds::Amount;
 use self::turns::Turns;
 use super::{
     Callback, CallbackError, Capabilities, CaptureReport, ChargeRef, ChargeRequest, Currencies, DisputeLookUp,
-    Evidence, LookUp, NotRemembered, Provider, ReferenceKeeper, RefundRequest, Report, Reversal, Source,
+    Evidence, LookUp, NotRemembered, Provider, ReferenceKeeper, RefundLookUp, RefundRequest, Report, Reversal, Source,
 };
 use crate::domain::money::Money;
 use crate::vault::Vault;
@@ -345,6 +345,18 @@ impl Provider for Stripe {
                 _,
             ) => Reversal::NothingToReverse,
             (status, _) => Reversal::Unknown { detail: format!("Stripe has the payment as {}", known_word(status)) },
+        }
+    }
+
+    async fn look_up_refund(&self, charge: &ChargeRef, refund_id: &str) -> RefundLookUp {
+        let (api, reference) = match self.known(charge) {
+            Ok(Some(known)) => known,
+            Ok(None) => return RefundLookUp::Unknown { detail: "the charge was never made".to_owned() },
+            Err(detail) => return RefundLookUp::Unknown { detail },
+        };
+        match read(api, charge, reference).await {
+            Read::Intent(intent) => refunds::look_up(api, charge, &intent, refund_id).await,
+            Read::Not(detail) => RefundLookUp::Unknown { detail },
         }
     }
 

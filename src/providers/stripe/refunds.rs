@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::api::{Answer, Api};
 use super::intent::{CHARGE_KEY, Intent, is_id};
 use crate::domain::money::Money;
-use crate::providers::{ChargeRef, Reversal};
+use crate::providers::{ChargeRef, RefundLookUp, Reversal};
 
 /// Our refund's id in Stripe's metadata.
-const REFUND_KEY: &str = "checkstand_refund";
+pub(super) const REFUND_KEY: &str = "checkstand_refund";
 
 /// Refunds in one page: as many as Stripe gives.
 const PAGE_MAX: usize = 100;
@@ -27,6 +27,16 @@ const KEYS_MAX: u32 = 4;
 /// Refusals that no repetition changes.
 const FINAL_CODES: [&str; 2] = ["charge_already_refunded", "charge_disputed"];
 
+/// Why refunds come back, in Stripe's words; another word is `unknown`.
+const RETURN_REASONS: [&str; 6] = [
+    "charge_for_pending_refund_disputed",
+    "declined",
+    "expired_or_canceled_card",
+    "insufficient_funds",
+    "lost_or_stolen_card",
+    "merchant_request",
+];
+
 /// A refund as Stripe tells of it.
 #[derive(Clone, Debug, Deserialize)]
 struct Refund {
@@ -34,6 +44,7 @@ struct Refund {
     amount: i64,
     currency: String,
     status: Option<String>,
+    failure_reason: Option<String>,
     #[serde(default)]
     metadata: serde_json::Map<String, Value>,
 }
@@ -97,6 +108,26 @@ async fn list(api: &Api, intent: &Intent) -> Result<Vec<Refund>, String> {
         }
     }
     Err(format!("there are more than {} refunds of one charge", PAGE_MAX * PAGES_MAX))
+}
+
+/// How a refund stands that was made before.
+pub(super) async fn look_up(api: &Api, charge: &ChargeRef, intent: &Intent, refund_id: &str) -> RefundLookUp {
+    let refunds = match list(api, intent).await {
+        Ok(refunds) => refunds,
+        Err(detail) => return RefundLookUp::Unknown { detail },
+    };
+    match refunds.into_iter().find(|refund| refund.our_id() == Some(refund_id)) {
+        None => RefundLookUp::Unknown { detail: "Stripe lists no such refund".to_owned() },
+        Some(refund) if refund.counts() => RefundLookUp::Stands,
+        Some(refund) if refund.currency != charge.money.currency.code() => {
+            RefundLookUp::Unknown { detail: "the refund at Stripe is for other money".to_owned() }
+        }
+        Some(refund) => {
+            let told = refund.failure_reason.as_deref();
+            let reason = RETURN_REASONS.into_iter().find(|word| told == Some(*word)).unwrap_or("unknown");
+            RefundLookUp::CameBack { amount: refund.amount, reason }
+        }
+    }
 }
 
 /// What was taken, of which these were given back. A server that does not say shows what a partial capture left

@@ -154,6 +154,9 @@ pub struct PaymentMethod {
     pub provider_token: Option<String>,
     /// What may be known of the card.
     pub card: CardSummary,
+    /// The number's first six digits, for lists of them, which may be kept beside the last four; `None` for cards
+    /// kept before that was done. Never shown.
+    pub bin: Option<String>,
     /// The name on the card.
     pub holder_name: Option<String>,
     /// The payer's address at the time.
@@ -186,6 +189,7 @@ impl PaymentMethod {
             customer_id: None,
             state: PaymentMethodState::Detached(now),
             provider_token: None,
+            bin: None,
             number: None,
             holder_name: None,
             holder_email: None,
@@ -206,6 +210,7 @@ impl PaymentMethod {
             provider,
             provider_token,
             card: newer.card,
+            bin: newer.bin.or(self.bin),
             holder_name: newer.holder_name.or(self.holder_name),
             holder_email: newer.holder_email.or(self.holder_email),
             holder_address: newer.holder_address.or(self.holder_address),

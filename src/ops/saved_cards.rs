@@ -143,7 +143,7 @@ pub(super) struct Presented {
     pub(super) source: Source,
     pub(super) method: PaymentMethodId,
     pub(super) card: CardSummary,
-    /// The first six digits, where they were typed.
+    /// The first six digits, where they are known.
     pub(super) bin: Option<String>,
     pub(super) keep_for: Option<FutureUsage>,
     /// To be saved with the charge: waits for its success.
@@ -225,9 +225,9 @@ impl Chosen {
     ) -> Presented {
         let (card, kept, keep) = match self {
             Self::Reference { reference, method, .. } => {
-                let PaymentMethod { id, card, .. } = *method;
+                let PaymentMethod { id, card, bin, .. } = *method;
                 let source = Source::Saved { reference };
-                return Presented { source, method: id, card, bin: None, keep_for: None, pending: None };
+                return Presented { source, method: id, card, bin, keep_for: None, pending: None };
             }
             Self::Number { card, kept, keep } => (card, kept, keep),
         };
@@ -247,6 +247,7 @@ impl Chosen {
             provider: provider.name().to_owned(),
             provider_token: None,
             card: summary.clone(),
+            bin: Some(bin.clone()),
             holder_name: session.payer.as_ref().map(|payer| payer.name.clone()),
             holder_email: session.payer.as_ref().map(|payer| payer.email.clone()),
             holder_address: session.payer.as_ref().and_then(|payer| payer.address.clone()),

@@ -22,7 +22,7 @@ macro_rules! columns {
         "id, merchant_id, livemode, customer_id, state, provider, provider_token, card_brand, card_last4,
          card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, holder_name, holder_email,
          future_usage, allow_redisplay, metadata, vault_key, vault_sealed, created_at, used_at, detached_at,
-         holder_address"
+         holder_address, card_bin"
     };
 }
 
@@ -58,6 +58,7 @@ fn to_method(row: &PgRow) -> Result<PaymentMethod> {
             country: row.try_get("card_country")?,
             fingerprint: text("card_fingerprint")?,
         },
+        bin: row.try_get("card_bin")?,
         holder_name: row.try_get("holder_name")?,
         holder_email: row.try_get("holder_email")?,
         holder_address: address_from_row("payment_method", &id, row, "holder_address")?,
@@ -82,13 +83,13 @@ pub async fn save(connection: &mut Connection, method: &PaymentMethod) -> Result
         "insert into payment_method (id, merchant_id, livemode, customer_id, state, provider, provider_token, card_brand,
              card_last4, card_exp_month, card_exp_year, card_funding, card_country, card_fingerprint, holder_name,
              holder_email, future_usage, allow_redisplay, metadata, vault_key, vault_sealed, created_at, used_at,
-             detached_at, holder_address)
+             detached_at, holder_address, card_bin)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25)
+             $23, $24, $25, $26)
          on conflict (id) do update set customer_id = excluded.customer_id, state = excluded.state,
              provider = excluded.provider, provider_token = excluded.provider_token,
              card_exp_month = excluded.card_exp_month, card_exp_year = excluded.card_exp_year,
-             card_funding = excluded.card_funding, card_country = excluded.card_country,
+             card_bin = excluded.card_bin, card_funding = excluded.card_funding, card_country = excluded.card_country,
              holder_name = excluded.holder_name, holder_email = excluded.holder_email,
              holder_address = excluded.holder_address,
              future_usage = excluded.future_usage, allow_redisplay = excluded.allow_redisplay,
@@ -123,6 +124,7 @@ pub async fn save(connection: &mut Connection, method: &PaymentMethod) -> Result
         _ => None,
     })
     .bind(address_to_json(method.holder_address.as_ref()))
+    .bind(&method.bin)
     .execute(connection)
     .await?;
     Ok(())

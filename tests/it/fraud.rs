@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::merchant::Merchant;
 use crate::payer::{Card, DECLINED_CARD, GOOD_CARD, Page, Payer};
+use crate::saved_cards::{choose, customer_with_card, session_for};
 use crate::three_d_secure::{answer_the_bank, path_at};
 use crate::world::{World, WorldOptions};
 
@@ -393,5 +394,30 @@ async fn a_fifth_card_finds_the_session_at_its_end() {
     let mut payer = world.payer();
     assert!(!payer.open(&session).await.has_card_form());
     assert_eq!(merchant.read(&session).await["state"], "failed");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_list_of_first_digits_sees_kept_cards_too() {
+    let mut world = world_with("", 1).await;
+    let merchant = world.merchant().await;
+    let (customer, method) = customer_with_card(&world, &merchant, card("5555555555554444")).await;
+    assert!(!method.to_string().contains("555555"), "kept, and not shown: {method}");
+    world.write_file("[fraud.rules.by_bin]\nwhen = 'list'\nof = 'bin'\nvalues = ['555555']\naction = 'block'\n");
+    world.add_replica().await;
+    let there = merchant.at(&world.replicas[1].base);
+    let pay = async || {
+        let session = session_for(&there, &customer, &[]).await;
+        let mut payer = Payer::new(&world.replicas[1].base);
+        let page = payer.open(&session).await;
+        let form = choose(&page, method["id"].as_str().expect("an id"));
+        (session, payer.submit(&page, &form).await)
+    };
+    let (session, page) = pay().await;
+    page.says(DECLINED);
+    assert_eq!(charge_of(&merchant, &session).await["outcome"]["rule"], "by_bin");
+    // As cards are that were kept before their first digits were.
+    world.execute("update payment_method set card_bin = null").await;
+    pay().await.1.says("Payment complete");
     world.end().await;
 }

@@ -343,6 +343,8 @@ pub async fn open_for_test(app: &App, write: &Write, of: &RefundOf, opening: Ope
                 Refusal::RefundTooLarge { available: charge.kept() }.into()
             }
             Some(asked) if asked < 1 => Refusal::AmountTooSmall.into(),
+            _ if charge.amount_withdrawn > 0 => Refusal::ChargeDisputed { available: charge.kept().max(0) }.into(),
+            _ if charge.amount_captured > 0 => Refusal::ChargeAlreadyRefunded.into(),
             _ => Refusal::ChargeNotRefundable.into(),
         });
     };

@@ -29,7 +29,7 @@ pub struct Charge {
     pub amount: i64,
     /// Minor units taken.
     pub amount_captured: i64,
-    /// Minor units given back.
+    /// Minor units given back of what was taken; what was reserved and let go is not among them.
     pub amount_refunded: i64,
     /// What its payer said of himself.
     pub billing_details: BillingDetails,
@@ -67,7 +67,7 @@ pub struct Charge {
     pub receipt_url: Option<String>,
     /// Minor units that the provider keeps of what was taken, where it says so.
     pub provider_fee: Option<i64>,
-    /// Whether all of it was given back.
+    /// Whether all of it was given back; a reservation that was let go counts, as at Stripe.
     pub refunded: bool,
     /// The review that the merchant decides, if a rule asked for one.
     pub review: Option<String>,

@@ -133,7 +133,7 @@ async fn other_evidence_goes_to_the_bank_and_a_dispute_can_be_given_up() {
     assert_eq!((&closed["status"], &closed["amount_reinstated"]), (&"lost".into(), &0.into()));
     assert_eq!(books(&world).await, (0, 1000, -1000));
     let helper = "/v1/test_helpers/disputes";
-    merchant.post(helper, &[("payment_intent", &payment)]).await.refused_with(400, "charge_not_refundable", "");
+    merchant.post(helper, &[("payment_intent", &payment)]).await.refused_with(400, "charge_disputed", "");
     merchant.post(helper, &[("payment_intent", &payment), ("reason", "boredom")]).await.refused_with(
         400,
         "parameter_invalid_value",
@@ -165,9 +165,12 @@ async fn what_a_dispute_took_is_not_given_back_once_more() {
     let rest = merchant.post("/v1/refunds", &[of]).await.ok();
     assert_eq!(rest["amount"], 500);
     merchant.post("/v1/refunds", &[of]).await.refused_with(400, "charge_disputed", "");
+    let again = "/v1/test_helpers/disputes";
+    merchant.post(again, &[of]).await.refused_with(400, "charge_disputed", "");
     assert_eq!(books(&world).await, (0, 2000, -2000));
     merchant.post(&path(&opened), &[WINNING]).await.ok();
     assert_eq!(merchant.post("/v1/refunds", &[of]).await.ok()["amount"], 2000);
+    merchant.post(again, &[of]).await.refused_with(400, "charge_already_refunded", "");
     assert_eq!(books(&world).await, (0, 0, 0));
     world.end().await;
 }

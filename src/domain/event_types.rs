@@ -200,7 +200,8 @@ mod tests {
             ("checkout.sesion.*", "checkout.session.*"),
             ("checkout.session", "checkout.session.*"),
             ("payment_intent.cancelled", "payment_intent.canceled"),
-            ("charge.refund", "charge.refunded"),
+            ("charge.refundet", "charge.refunded"),
+            ("charge.refund", "charge.refund.*"),
             ("payment_intents.*", "payment_intent.*"),
             // The family of nothing.
             ("checkout.session.completed.*", "checkout.session.*"),

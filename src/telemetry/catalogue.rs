@@ -173,7 +173,7 @@ pub const LOG_FIELDS: &[LogField] = &[
     },
     LogField {
         name: "reason",
-        meaning: "The limit a refused connection met; of a dispute, why the payer says he disputes.",
+        meaning: "The limit a refused connection met; of a dispute, why the payer says he disputes; of a refund that came back, Stripe's word for why.",
     },
     LogField { name: "connections_open", meaning: "Sockets of the HTTP server open at that moment." },
     LogField { name: "retry_in_ms", meaning: "How long the process waits before it tries again." },
@@ -200,6 +200,9 @@ pub const LOG_FIELDS: &[LogField] = &[
     LogField { name: "provider", meaning: "The name of the payment provider." },
     LogField { name: "reference", meaning: "The provider's own id of a charge, reversal or dispute." },
     LogField { name: "detail", meaning: "What the provider's side said or did." },
+    LogField { name: "amount", meaning: "Minor units that were taken, or that came back." },
+    LogField { name: "asked", meaning: "Minor units that a capture was to take." },
+    LogField { name: "taken", meaning: "Minor units that the provider says it took." },
     LogField { name: "event_id", meaning: "The id of an event." },
     LogField { name: "replay", meaning: "The id of a replay of events." },
     LogField { name: "deliveries", meaning: "Deliveries that a replay has put into the queue." },

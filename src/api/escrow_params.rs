@@ -351,9 +351,10 @@ pub enum ResolutionParam {
 pub struct ResolveEscrow {
     /// `release`, `refund` or `split`.
     pub resolution: ResolutionParam,
-    /// With `split`: minor units back to the buyer.
+    /// With `split`: minor units back to the buyer; zero only where he has got a part already.
     pub refund_amount: Option<i64>,
-    /// With `split`: minor units to the seller, before the merchant's fee. Together they are the escrow's amount.
+    /// With `split`: minor units to the seller, before the merchant's fee. Together they are what is held of the escrow and
+    /// was not lost in a dispute at the buyer's bank.
     pub release_amount: Option<i64>,
     /// Paths to expand; there is nothing to expand.
     pub expand: Option<Vec<String>>,

@@ -8,7 +8,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-pub use super::escrow_facts::{Contract, DISPUTE_REASONS, EscrowPayment, Times, Words};
+pub use super::escrow_facts::{AtBank, Contract, DISPUTE_REASONS, EscrowPayment, Times, Words};
 use super::escrow_money::Settlement;
 use super::id::{EscrowId, MerchantId, SessionId};
 use super::money::Money;
@@ -201,6 +201,8 @@ pub enum Status {
     Refunding,
     /// The provider said that it does not give the money back; waits for a decision.
     RefundFailed,
+    /// The buyer's part has gone back; the rest waits for his bank, or for a decision.
+    ReleaseHeld,
     /// Over: the money was released, all of it or the seller's part.
     Completed,
     /// Over: nothing was paid, or all of it was given back.
@@ -209,7 +211,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of an escrow's life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pending,
         Self::Paid,
         Self::Delivered,
@@ -217,6 +219,7 @@ impl Status {
         Self::CancellationRequested,
         Self::Refunding,
         Self::RefundFailed,
+        Self::ReleaseHeld,
         Self::Completed,
         Self::Cancelled,
     ];
@@ -231,6 +234,7 @@ impl Status {
             Self::CancellationRequested => "cancellation_requested",
             Self::Refunding => "refunding",
             Self::RefundFailed => "refund_failed",
+            Self::ReleaseHeld => "release_held",
             Self::Completed => "completed",
             Self::Cancelled => "cancelled",
         }
@@ -309,6 +313,11 @@ pub enum State {
         /// Who was to get what.
         settlement: Settlement,
     },
+    /// The buyer's part has gone back; what is to be released is held, because he disputes the charge at his bank.
+    ReleaseHeld {
+        /// Who is to get what.
+        settlement: Settlement,
+    },
     /// Over.
     Completed {
         /// Who got what.
@@ -332,6 +341,7 @@ impl State {
             Self::CancellationRequested { .. } => Status::CancellationRequested,
             Self::Refunding { .. } => Status::Refunding,
             Self::RefundFailed { .. } => Status::RefundFailed,
+            Self::ReleaseHeld { .. } => Status::ReleaseHeld,
             Self::Completed { .. } => Status::Completed,
             Self::Cancelled { .. } => Status::Cancelled,
         }
@@ -340,10 +350,20 @@ impl State {
     /// What is given back, released and kept, once that is decided.
     pub fn settlement(&self) -> Option<Settlement> {
         match self {
-            Self::Refunding { settlement } | Self::RefundFailed { settlement } | Self::Completed { settlement } => {
-                Some(*settlement)
-            }
+            Self::Refunding { settlement }
+            | Self::RefundFailed { settlement }
+            | Self::ReleaseHeld { settlement }
+            | Self::Completed { settlement } => Some(*settlement),
             Self::Cancelled { settlement } => *settlement,
+            _ => None,
+        }
+    }
+
+    /// How much time for inspection a suspended escrow has left.
+    pub fn inspection_left(&self) -> Option<Duration> {
+        match self {
+            Self::Disputed { from: Suspended::Delivered { left }, .. }
+            | Self::CancellationRequested { from: Suspended::Delivered { left } } => Some(*left),
             _ => None,
         }
     }
@@ -395,6 +415,10 @@ pub struct Escrow {
     pub words: Words,
     /// The payment that filled it.
     pub payment: Option<EscrowPayment>,
+    /// Minor units that the provider has given back to the buyer.
+    pub returned_minor: i64,
+    /// What the buyer's bank says of that payment. Read with the escrow, kept with the disputes.
+    pub at_bank: AtBank,
     /// Events announced so far; numbers the next one.
     pub event_count: i32,
     /// Entries in its history.
@@ -416,23 +440,30 @@ pub struct Row {
     pub modes: &'static [Mode],
     /// From where.
     pub from: &'static [Status],
+    /// Whether only after the buyer's bank has decided for him.
+    pub after_loss: bool,
 }
 
 const fn row(act: Act, by: &'static [Actor], modes: &'static [Mode], from: &'static [Status]) -> Row {
-    Row { act, by, modes, from }
+    Row { act, by, modes, from, after_loss: false }
+}
+
+const fn after_loss(row: Row) -> Row {
+    Row { after_loss: true, ..row }
 }
 
 const ANY_MODE: &[Mode] = &Mode::ALL;
 const TWO_SIDES: &[Mode] = &[Mode::Standard, Mode::Quick];
 const INSTANT: &[Mode] = &[Mode::Instant];
 
-/// Who may do what, in which mode and status. Where the merchant is the seller, he answers a request for
-/// cancellation and gives up with `cancel` and `resolve`, because a seller's page would have nobody to open it. What a
-/// provider refused to give back, however that was decided, is decided again by the merchant.
+/// Who may do what, in which mode and status. Where the merchant is the seller, he also gives up with `cancel`, because a
+/// seller's page would have nobody to open it. A request for cancellation that nobody answers, what a provider refused to
+/// give back, and what a bank has taken for good is decided by the merchant. What a dispute at the bank forbids beside
+/// this table says [`Escrow::check`].
 pub const TABLE: &[Row] = {
     use Act as A;
     use Actor::{Buyer, Merchant, Seller, Time};
-    use Status::{CancellationRequested, Delivered, Disputed, Paid, Pending, RefundFailed};
+    use Status::{CancellationRequested, Delivered, Disputed, Paid, Pending, RefundFailed, ReleaseHeld};
     &[
         row(A::SignContract, &[Buyer, Seller], &[Mode::Standard], &[Pending]),
         row(A::AcceptPay, &[Buyer], ANY_MODE, &[Pending]),
@@ -447,18 +478,19 @@ pub const TABLE: &[Row] = {
         row(A::RejectDelivery, &[Merchant], TWO_SIDES, &[Delivered]),
         row(A::Cancel, &[Merchant], ANY_MODE, &[Pending]),
         row(A::Cancel, &[Merchant], INSTANT, &[Paid, CancellationRequested]),
-        row(A::Resolve, &[Merchant], ANY_MODE, &[Disputed, RefundFailed]),
-        row(A::Resolve, &[Merchant], INSTANT, &[CancellationRequested]),
+        row(A::Resolve, &[Merchant], ANY_MODE, &[Disputed, CancellationRequested, RefundFailed, ReleaseHeld]),
+        after_loss(row(A::Resolve, &[Merchant], ANY_MODE, &[Paid, Delivered])),
         row(A::CompleteWhenDue, &[Time], TWO_SIDES, &[Delivered]),
+        row(A::CompleteWhenDue, &[Time], ANY_MODE, &[ReleaseHeld]),
     ]
 };
 
 impl Escrow {
     /// The status as of `now`: an inspection whose time is over counts as completed, whether or not the sweep
-    /// has been by.
+    /// has been by, unless the buyer's bank stands against it.
     pub fn status(&self, now: DateTime<Utc>) -> Status {
         match self.state {
-            State::Delivered { deadline } if now >= deadline => Status::Completed,
+            State::Delivered { deadline } if now >= deadline && !self.at_bank.holds() => Status::Completed,
             ref state => state.status(),
         }
     }
@@ -501,7 +533,8 @@ impl Escrow {
             });
         };
         let status = if act == Act::CompleteWhenDue { self.state.status() } else { self.status(now) };
-        if !in_mode().any(|row| row.by.contains(&actor) && row.from.contains(&status)) {
+        let is_lost = self.at_bank.is_lost;
+        if !in_mode().any(|row| row.by.contains(&actor) && row.from.contains(&status) && (is_lost || !row.after_loss)) {
             return Err(Refusal::EscrowActionNotInState { action: act.as_str(), status: status.as_str() });
         }
         match act {
@@ -515,8 +548,34 @@ impl Escrow {
             Act::Cancel | Act::AcceptPay if matches!(self.state, State::Pending { paying: Some(_) }) => {
                 Err(Refusal::EscrowPaymentProcessing)
             }
+            // What has been taken back for the buyer and may yet come again cannot be given back to him.
+            Act::AcceptCancellation | Act::CancelEscrow | Act::Cancel if self.at_bank.has_taken_for_now() => {
+                Err(Refusal::EscrowDisputedAtBank { is_lost: false })
+            }
+            Act::CompleteWhenDue if status == Status::ReleaseHeld => {
+                let settled = self.state.settlement().map_or(0, |parts| parts.lost);
+                self.bank_allows_release(settled).map(|()| actor)
+            }
+            Act::Complete | Act::CompleteWhenDue => self.bank_allows(self.at_bank.holds()).map(|()| actor),
+            Act::Deliver if self.mode == Mode::Instant => self.bank_allows(self.at_bank.holds()).map(|()| actor),
             _ => Ok(actor),
         }
+    }
+
+    fn bank_allows(&self, is_held: bool) -> Result<(), Refusal> {
+        let refusal = Refusal::EscrowDisputedAtBank { is_lost: !self.at_bank.is_open };
+        if is_held { Err(refusal) } else { Ok(()) }
+    }
+
+    /// Whether the buyer's bank lets a release go that was decided on when `known` minor units were lost to it: not while
+    /// it decides, and not when it has taken more since.
+    pub(super) fn bank_allows_release(&self, known: i64) -> Result<(), Refusal> {
+        self.bank_allows(self.at_bank.is_open || self.lost_minor() > known)
+    }
+
+    /// Minor units that the buyer's bank has taken for good, of those that were still held.
+    pub(super) fn lost_minor(&self) -> i64 {
+        self.at_bank.lost_minor.clamp(0, self.total.minor.saturating_sub(self.returned_minor).max(0))
     }
 
     /// When it completes by itself.

@@ -150,7 +150,7 @@ pub struct Step {
     pub events: Vec<EscrowEvent>,
     /// Minor units to give back to the buyer; the provider is to be asked.
     pub refund: Option<i64>,
-    /// What goes to seller and merchant in our books, now.
+    /// Who gets what in our books, now: what goes to seller and merchant, and what a bank has kept of it.
     pub release: Option<Settlement>,
 }
 
@@ -179,6 +179,7 @@ impl Escrow {
             Request::Complete => escrow.release(now)?,
             Request::CompleteWhenDue => match escrow.state {
                 State::Delivered { deadline } if now >= deadline => escrow.release(now)?,
+                State::ReleaseHeld { settlement } => escrow.end(settlement, now),
                 ref state => {
                     let status = state.status().as_str();
                     return Err(Refusal::EscrowActionNotInState { action: Act::CompleteWhenDue.as_str(), status });
@@ -201,7 +202,7 @@ impl Escrow {
                 Step::plain(escrow, EscrowEvent::CancellationRequested)
             }
             Request::AcceptCancellation => {
-                let mut step = escrow.give_back(Resolution::Refund)?;
+                let mut step = escrow.give_back(Resolution::Refund, now)?;
                 step.events.insert(0, EscrowEvent::CancellationAccepted);
                 step
             }
@@ -211,7 +212,7 @@ impl Escrow {
                 escrow.words.cancellation_rejection_reason = Some(reason);
                 Step::plain(escrow, EscrowEvent::CancellationRejected)
             }
-            Request::CancelEscrow => escrow.give_back(Resolution::Refund)?,
+            Request::CancelEscrow => escrow.give_back(Resolution::Refund, now)?,
             Request::Deliver { tracking_reference, note } => {
                 escrow.times.delivered = Some(now);
                 escrow.words.tracking_reference = tracking_reference;
@@ -237,13 +238,17 @@ impl Escrow {
                 escrow.times.cancelled = Some(now);
                 Step::plain(escrow, EscrowEvent::Cancelled)
             }
-            Request::Cancel => escrow.give_back(Resolution::Refund)?,
+            Request::Cancel => escrow.give_back(Resolution::Refund, now)?,
             Request::Resolve(resolution) => {
+                if escrow.settle(resolution)?.released() > 0 {
+                    // He decides knowing what is lost so far.
+                    escrow.bank_allows_release(escrow.lost_minor())?;
+                }
                 escrow.times.resolved = Some(now);
                 escrow.words.resolution = Some(resolution.as_str());
                 let mut step = match resolution {
                     Resolution::Release => escrow.release(now)?,
-                    Resolution::Refund | Resolution::Split { .. } => escrow.give_back(resolution)?,
+                    Resolution::Refund | Resolution::Split { .. } => escrow.give_back(resolution, now)?,
                 };
                 step.events.insert(0, EscrowEvent::DisputeResolved);
                 step
@@ -261,23 +266,46 @@ impl Escrow {
     }
 
     /// All to the seller, now.
-    fn release(mut self, now: DateTime<Utc>) -> Result<Step, Refusal> {
+    fn release(self, now: DateTime<Utc>) -> Result<Step, Refusal> {
         let settlement = self.settle(Resolution::Release)?;
-        self.state = State::Completed { settlement };
-        self.times.completed = Some(now);
-        self.times.released = Some(now);
-        let events = vec![EscrowEvent::Released, EscrowEvent::Completed];
-        Ok(Step { escrow: self, events, refund: None, release: Some(settlement) })
+        Ok(self.end(settlement, now))
+    }
+
+    /// Over: everybody gets in our books what is his and is still held.
+    fn end(mut self, settlement: Settlement, now: DateTime<Utc>) -> Step {
+        let is_released = settlement.released() > 0;
+        let events = if is_released {
+            self.state = State::Completed { settlement };
+            self.times.released = Some(now);
+            self.times.completed = Some(now);
+            vec![EscrowEvent::Released, EscrowEvent::Completed]
+        } else {
+            self.state = State::Cancelled { settlement: Some(settlement) };
+            self.times.cancelled = Some(now);
+            vec![EscrowEvent::Cancelled]
+        };
+        let release = (is_released || settlement.lost > 0).then_some(settlement);
+        Step { escrow: self, events, refund: None, release }
+    }
+
+    /// What the provider is to give back so that the buyer has his part.
+    fn to_return(&self, settlement: Settlement) -> i64 {
+        settlement.buyer.saturating_sub(settlement.lost).saturating_sub(self.returned_minor)
     }
 
     /// Back to the buyer, all of it or his part; the rest waits until that has gone.
-    fn give_back(mut self, resolution: Resolution) -> Result<Step, Refusal> {
+    fn give_back(mut self, resolution: Resolution, now: DateTime<Utc>) -> Result<Step, Refusal> {
         let settlement = self.settle(resolution)?;
+        let amount = self.to_return(settlement);
+        if amount < 1 {
+            return Ok(self.end(settlement, now));
+        }
         self.state = State::Refunding { settlement };
-        Ok(Step { escrow: self, events: vec![EscrowEvent::Refunding], refund: Some(settlement.buyer), release: None })
+        Ok(Step { escrow: self, events: vec![EscrowEvent::Refunding], refund: Some(amount), release: None })
     }
 
-    /// The provider has given the money back.
+    /// The provider has given the money back. That is booked whatever else there is; what is to be released waits where
+    /// the buyer's bank was asked since.
     ///
     /// # Errors
     /// Refused unless that was being waited for.
@@ -287,17 +315,14 @@ impl Escrow {
             return Err(Refusal::EscrowActionNotInState { action: "refund", status });
         };
         self.times.refunded = Some(now);
-        if settlement.released() == 0 {
-            self.state = State::Cancelled { settlement: Some(settlement) };
-            self.times.cancelled = Some(now);
-            let events = vec![EscrowEvent::Refunded, EscrowEvent::Cancelled];
-            return Ok(Step { escrow: self, events, refund: None, release: None });
+        self.returned_minor = self.returned_minor.saturating_add(self.to_return(settlement));
+        if settlement.released() > 0 && self.bank_allows_release(settlement.lost).is_err() {
+            self.state = State::ReleaseHeld { settlement };
+            return Ok(Step::plain(self, EscrowEvent::Refunded));
         }
-        self.state = State::Completed { settlement };
-        self.times.released = Some(now);
-        self.times.completed = Some(now);
-        let events = vec![EscrowEvent::Refunded, EscrowEvent::Released, EscrowEvent::Completed];
-        Ok(Step { escrow: self, events, refund: None, release: Some(settlement) })
+        let mut step = self.end(settlement, now);
+        step.events.insert(0, EscrowEvent::Refunded);
+        Ok(step)
     }
 
     /// The provider has refused to give the money back, for good: all of it is still held, and somebody has to decide.

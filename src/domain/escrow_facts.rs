@@ -88,3 +88,28 @@ pub struct Words {
 
 /// What a dispute can be about.
 pub const DISPUTE_REASONS: [&str; 5] = ["not_received", "not_as_described", "damaged", "no_agreement", "other"];
+
+/// What the buyer's bank says of the payment that filled an escrow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AtBank {
+    /// Whether a dispute is not decided.
+    pub is_open: bool,
+    /// Whether one was decided for the buyer.
+    pub is_lost: bool,
+    /// Minor units that the bank has taken back and may yet give again.
+    pub taken_minor: i64,
+    /// Minor units that it has taken back for good.
+    pub lost_minor: i64,
+}
+
+impl AtBank {
+    /// Whether neither time nor one of the two sides releases the money.
+    pub fn holds(self) -> bool {
+        self.is_open || self.is_lost
+    }
+
+    /// Whether money is with the bank until it decides.
+    pub fn has_taken_for_now(self) -> bool {
+        self.taken_minor > 0
+    }
+}

@@ -15,6 +15,8 @@ pub struct Settlement {
     pub seller: i64,
     /// To the merchant: his fee, or all that is released where he is the seller.
     pub merchant: i64,
+    /// Of the buyer's part, what his bank has taken back for him: the provider is not asked for it.
+    pub lost: i64,
 }
 
 impl Settlement {
@@ -63,28 +65,36 @@ fn share(fee: i64, part: i64, whole: i64) -> Option<i64> {
 }
 
 impl Escrow {
-    /// Divides the money.
+    /// Divides the money. What has gone back already, and what the buyer's bank took for good, is his; of the rest a
+    /// refund gives him all and a split a part, which may then be none. A release leaves the seller all that has not gone
+    /// back: what the bank took is then the merchant's loss.
     ///
     /// # Errors
-    /// Refused when the parts of a split are not both above zero and the whole together.
+    /// Refused when the parts of a split are not what is left, or one is zero that may not be.
     pub fn settle(&self, resolution: Resolution) -> Result<Settlement, Refusal> {
         let whole = self.total.minor;
-        let wrong = Refusal::EscrowSplitNotWhole { whole };
-        let (buyer, released) = match resolution {
-            Resolution::Release => (0, whole),
-            Resolution::Refund => (whole, 0),
+        let returned = self.returned_minor;
+        let lost = if resolution == Resolution::Release { 0 } else { self.lost_minor() };
+        let gone = returned.saturating_add(lost);
+        let left = whole.saturating_sub(gone);
+        let wrong = Refusal::EscrowSplitNotWhole { whole: left };
+        let released = match resolution {
+            Resolution::Release => left,
+            Resolution::Refund => 0,
             Resolution::Split { refund, release } => {
-                if refund < 1 || release < 1 || refund.checked_add(release) != Some(whole) {
+                let least = i64::from(gone == 0);
+                if refund < least || release < 1 || refund.checked_add(release) != Some(left) {
                     return Err(wrong);
                 }
-                (refund, release)
+                release
             }
         };
+        let buyer = whole.saturating_sub(released);
         if self.mode == Mode::Instant {
-            return Ok(Settlement { buyer, seller: 0, merchant: released });
+            return Ok(Settlement { buyer, seller: 0, merchant: released, lost });
         }
         let merchant = share(self.fee_minor, released, whole).ok_or(wrong)?;
         let seller = released.checked_sub(merchant).ok_or(wrong)?;
-        Ok(Settlement { buyer, seller, merchant })
+        Ok(Settlement { buyer, seller, merchant, lost })
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Duration, Utc};
 
 use super::*;
-use crate::domain::escrow::{Contract, Times, Words};
+use crate::domain::escrow::{AtBank, Contract, Times, Words};
 use crate::domain::id::{ChargeId, EscrowId, MerchantId, PaymentId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::session::Metadata;
@@ -40,6 +40,8 @@ fn escrow(mode: Mode, status: Status) -> Escrow {
         times: Times { buyer_signed: signed, seller_signed: signed, ..Times::default() },
         words: Words::default(),
         payment: None,
+        returned_minor: 0,
+        at_bank: AtBank::default(),
         event_count: 1,
         history_count: 1,
         history_head: [0; 32],
@@ -56,6 +58,7 @@ fn escrow(mode: Mode, status: Status) -> Escrow {
         }
         Status::Refunding => State::Refunding { settlement },
         Status::RefundFailed => State::RefundFailed { settlement },
+        Status::ReleaseHeld => State::ReleaseHeld { settlement },
         Status::Completed => State::Completed { settlement },
         Status::Cancelled => State::Cancelled { settlement: None },
     };
@@ -106,15 +109,23 @@ fn told(result: Result<Step, Refusal>) -> String {
             let events: Vec<&str> =
                 step.events.iter().map(|event| event.kind().rsplit('.').next().unwrap_or("")).collect();
             let refund = step.refund.map(|minor| format!(" refund {minor}")).unwrap_or_default();
+            let lost = |lost: i64| if lost > 0 { format!(" lost {lost}") } else { String::new() };
             let release =
-                step.release.map(|parts| format!(" release {}+{}", parts.seller, parts.merchant)).unwrap_or_default();
+                step.release.map(|parts| format!(" release {}+{}{}", parts.seller, parts.merchant, lost(parts.lost)));
+            let release = release.unwrap_or_default();
             format!("{} {}{refund}{release}", step.escrow.state.status().as_str(), events.join("+"))
         }
         Err(refusal) => refusal.code().trim_start_matches("escrow_").to_owned(),
     }
 }
 
-/// All modes, statuses, acts and roles, before the deadline of the inspection and, where there is one, at it.
+/// What a bank can say of a payment of 100.00.
+const AT_BANKS: [(&str, AtBank); 2] = [
+    ("disputed at the bank", AtBank { is_open: true, is_lost: false, taken_minor: 3_000, lost_minor: 0 }),
+    ("lost at the bank", AtBank { is_open: false, is_lost: true, taken_minor: 0, lost_minor: 3_000 }),
+];
+
+/// All modes, statuses, acts and roles, with the buyer's bank and without, before the deadline of the inspection and, where there is one, at it.
 #[test]
 fn the_life_of_an_escrow_is_this_table() {
     let mut table = String::new();
@@ -128,13 +139,17 @@ fn the_life_of_an_escrow_is_this_table() {
                         }
                         let late = if second == 100 { " at deadline" } else { "" };
                         let outcome = told(attempt(escrow(mode, status), act, actor, at(second)));
-                        table.push_str(&format!(
-                            "{} {}{late} {} {}: {outcome}\n",
-                            mode.as_str(),
-                            status.as_str(),
-                            act.as_str(),
-                            actor.as_str()
-                        ));
+                        let (mode_is, status_is) = (mode.as_str(), status.as_str());
+                        let who = format!("{late} {} {}", act.as_str(), actor.as_str());
+                        table.push_str(&format!("{mode_is} {status_is}{who}: {outcome}\n"));
+                        // With the bank, only where that makes a difference.
+                        for (bank, at_bank) in AT_BANKS {
+                            let disputed = Escrow { at_bank, ..escrow(mode, status) };
+                            let then = told(attempt(disputed, act, actor, at(second)));
+                            if status != Status::Pending && then != outcome {
+                                table.push_str(&format!("{mode_is} {status_is}, {bank}{who}: {then}\n"));
+                            }
+                        }
                     }
                 }
             }
@@ -220,7 +235,7 @@ fn a_split_is_the_whole_and_nothing_else() {
         assert_eq!(refused, Err(Refusal::EscrowSplitNotWhole { whole: 10_000 }), "{refund} {release}");
     }
     let parts = escrow.settle(Resolution::Split { refund: 4_000, release: 6_000 }).expect("it divides");
-    assert_eq!(parts, Settlement { buyer: 4_000, seller: 5_801, merchant: 199 });
+    assert_eq!(parts, Settlement { buyer: 4_000, seller: 5_801, merchant: 199, lost: 0 });
 }
 
 proptest::proptest! {

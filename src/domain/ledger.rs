@@ -98,6 +98,12 @@ pub enum Movement {
         /// How much.
         amount: i64,
     },
+    /// Of what was held in an escrow, what the buyer's bank has taken back for good: the merchant, from whom it was
+    /// taken, has it out of what was held.
+    HeldLost {
+        /// How much.
+        amount: i64,
+    },
     /// Let go out of an escrow; one of the two may be zero.
     Released {
         /// To the seller.
@@ -131,6 +137,7 @@ impl Movement {
             Self::Fee { .. } => "fee",
             Self::Held { .. } => "held",
             Self::Returned { .. } => "returned",
+            Self::HeldLost { .. } => "held_lost",
             Self::Released { .. } => "released",
         }
     }
@@ -153,6 +160,7 @@ impl Movement {
             Self::Fee { amount } => vec![(Merchant, -amount), (Fees, amount)],
             Self::Held { amount } => vec![(Payer, -amount), (Held, amount)],
             Self::Returned { amount } => vec![(Held, -amount), (Payer, amount)],
+            Self::HeldLost { amount } => vec![(Held, -amount), (Merchant, amount)],
             Self::Released { seller, merchant } => {
                 vec![(Held, -(seller + merchant)), (Seller, seller), (Merchant, merchant)]
             }
@@ -188,6 +196,7 @@ mod tests {
             9 => Movement::Returned { amount },
             11 => Movement::RefundReturned { amount },
             10 => Movement::Released { seller: amount, merchant: more },
+            11 => Movement::HeldLost { amount },
             _ => Movement::Fee { amount },
         })
     }

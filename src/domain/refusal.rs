@@ -36,6 +36,11 @@ pub enum Refusal {
         /// Minor units that could be given back.
         available: i64,
     },
+    /// The buyer of an escrow has asked his bank for its money.
+    EscrowDisputedAtBank {
+        /// Whether the bank has decided for him.
+        is_lost: bool,
+    },
     /// The dispute's status does not allow it.
     DisputeUnexpectedState(DisputeStatus),
     /// The kept card is not this customer's, has expired, or cannot be charged here any more.
@@ -118,7 +123,7 @@ impl Refusal {
             Self::ChargeAlreadyCaptured => "charge_already_captured",
             Self::ChargeAlreadyRefunded => "charge_already_refunded",
             Self::ChargeNotRefundable => "charge_not_refundable",
-            Self::ChargeDisputed { .. } => "charge_disputed",
+            Self::ChargeDisputed { .. } | Self::EscrowDisputedAtBank { .. } => "charge_disputed",
             Self::DisputeUnexpectedState(_) => "dispute_unexpected_state",
             Self::PaymentMethodUnusable => "payment_method_unusable",
             Self::ReviewClosed => "review_closed",
@@ -173,6 +178,13 @@ impl Refusal {
             Self::ChargeDisputed { available } => format!(
                 "The payer disputes this charge and his bank has taken the money back; {available} can be refunded beside that."
             ),
+            Self::EscrowDisputedAtBank { is_lost: false } => {
+                "The buyer disputes this payment at his bank: nothing of it is moved until the bank has decided.".to_owned()
+            }
+            Self::EscrowDisputedAtBank { is_lost: true } => {
+                "The buyer's bank has taken money of this escrow back for him: the merchant decides about the rest with `resolve`."
+                    .to_owned()
+            }
             Self::DisputeUnexpectedState(status) => {
                 format!(
                     "The dispute is {} and takes no answer, or an earlier answer is still on its way to the bank.",
@@ -216,7 +228,8 @@ impl Refusal {
                 "A payment for this escrow is being processed; wait for its outcome and try again.".to_owned()
             }
             Self::EscrowSplitNotWhole { whole } => format!(
-                "`refund_amount` and `release_amount` must both be at least 1 and together {whole}, which is what was paid."
+                "`refund_amount` and `release_amount` must both be at least 1 and together {whole}, which is what is left of what was paid; \
+                 `refund_amount` may be 0 where the buyer has got a part already."
             ),
             Self::EscrowHoldsPayment => {
                 "This payment belongs to an escrow: it is refunded by cancelling the escrow or resolving its dispute."

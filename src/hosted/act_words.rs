@@ -76,6 +76,11 @@ pub fn told(
     }
 }
 
+/// Whether money that was to go back did not: nothing to congratulate on.
+pub fn is_stuck(escrow: &Escrow) -> bool {
+    escrow.state.status() == Status::RefundFailed
+}
+
 fn back(escrow: &Escrow, total: &str, to: &str) -> String {
     match escrow.state.status() {
         Status::RefundFailed => format!("{total} could not be given back yet. It stays held until that is settled."),
@@ -121,13 +126,21 @@ fn done(act: Act, party: Actor, escrow: &Escrow, total: &str, merchant: &str) ->
         ),
         Act::Dispute => words(
             "Dispute opened",
-            "The clock of the inspection stands still.",
+            if escrow.mode == Mode::Instant {
+                "The deal waits for a decision."
+            } else {
+                "The clock of the inspection stands still."
+            },
             format!("{total} stays where it is until there is a decision."),
             format!("{merchant} looks at what both sides say and decides."),
         ),
         Act::RequestCancellation => words(
             "Cancellation asked for",
-            "The seller is asked to give the deal up. The clock of the inspection stands still.",
+            if escrow.mode == Mode::Instant {
+                format!("{merchant} is asked to give the deal up.")
+            } else {
+                "The seller is asked to give the deal up. The clock of the inspection stands still.".to_owned()
+            },
             format!("{total} stays where it is until the seller has answered."),
             if escrow.mode == Mode::Instant {
                 format!("{merchant} answers.")
@@ -139,19 +152,25 @@ fn done(act: Act, party: Actor, escrow: &Escrow, total: &str, merchant: &str) ->
             "Cancellation rejected",
             "The deal goes on from where it stood.",
             STAYS,
-            "The buyer is told. The clock of the inspection runs on, if the delivery was made.",
+            format!("{merchant} tells the buyer. The clock of the inspection runs on, if the delivery was made."),
+        ),
+        _ if is_stuck(escrow) => words(
+            "Given up, but the money did not go back",
+            "You gave the deal up. The bank refuses to give the money back.",
+            back(escrow, total, "the buyer"),
+            format!("{merchant} decides how it goes on and tells you and the buyer. You need not do anything."),
         ),
         Act::AcceptCancellation => words(
             "Cancellation accepted",
             "The deal is given up.",
             back(escrow, total, "the buyer"),
-            "There is nothing left to do.",
+            "There is nothing left for you to do.",
         ),
         _ => words(
             "Deal cancelled",
             "You gave the deal up.",
             back(escrow, total, "the buyer"),
-            "The buyer is told. There is nothing left to do.",
+            format!("{merchant} tells the buyer. There is nothing left for you to do."),
         ),
     }
 }

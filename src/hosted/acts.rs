@@ -13,7 +13,7 @@ use axum::response::Response;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::act_form;
-use super::act_words::{Told, told};
+use super::act_words::{Told, is_stuck, told};
 use super::browser::{Browser, binding_of};
 use super::identity::{gate, knows};
 use super::page::{Pages, Policy, Token, amount, locale};
@@ -47,6 +47,7 @@ fn status_words(status: Status) -> &'static str {
         Status::CancellationRequested => "cancellation asked for, waiting for the seller",
         Status::Refunding => "decided, money is on its way back",
         Status::RefundFailed => "decided, but the bank does not give the money back; waiting for a new decision",
+        Status::ReleaseHeld => "the buyer’s part is paid back; the rest waits for a bank’s decision",
         Status::Completed => "completed",
         Status::Cancelled => "cancelled",
     }
@@ -85,7 +86,7 @@ fn stations(escrow: &Escrow, now: DateTime<Utc>) -> Vec<Station> {
     ahead.push(("Paid", status == Status::Pending));
     ahead.push(("Delivered", matches!(status, Status::Pending | Status::Paid) && !is_delivered));
     ahead.push(("The seller’s answer", status == Status::CancellationRequested));
-    ahead.push(("A decision", matches!(status, Status::Disputed | Status::RefundFailed)));
+    ahead.push(("A decision", matches!(status, Status::Disputed | Status::RefundFailed | Status::ReleaseHeld)));
     ahead.push(("Paid back to the buyer", status == Status::Refunding));
     ahead.push(("Completed", matches!(status, Status::Pending | Status::Paid | Status::Delivered)));
     let here = reached.len().saturating_sub(1);
@@ -138,7 +139,7 @@ pub(super) fn deal(page: &PageSession, escrow: &Escrow, locale: &Locale, now: Da
         seller: escrow.seller_email.clone().unwrap_or_else(|| page.merchant_name.clone()),
         reader: page.session.escrow.as_ref().map_or("buyer", |ticket| ticket.party.as_str()),
         status: status_words(escrow.status(now)).to_owned(),
-        completes_at: escrow.completion_deadline().map(moment),
+        completes_at: escrow.completion_deadline().filter(|_| !escrow.at_bank.holds()).map(moment),
         said: said.into_iter().filter_map(|(who, text)| Some((who.to_owned(), text.clone()?))).collect(),
         stations: stations(escrow, now),
     }
@@ -225,6 +226,8 @@ fn wrong_moment(
         Refusal::EscrowAlreadySigned { .. } => WrongMoment::AlreadySigned,
         Refusal::EscrowContractNotSigned => WrongMoment::NotSignedYet,
         Refusal::EscrowPaymentProcessing => WrongMoment::PaymentInFlight,
+        Refusal::EscrowDisputedAtBank { is_lost: false } => WrongMoment::AtBank,
+        Refusal::EscrowDisputedAtBank { is_lost: true } => WrongMoment::LostAtBank,
         _ => WrongMoment::MovedOn,
     };
     let view = WrongMomentView {
@@ -323,8 +326,12 @@ pub async fn tell(
     };
     // The link alone shows how it ended, not what the deal was.
     let knows = knows(pages, session, headers).await?;
-    let total = if knows { amount(session, &locale, escrow.total.minor) } else { "The money".to_owned() };
     let act = session.escrow.as_ref().map_or(Act::AcceptPay, |ticket| ticket.act);
+    // Who gives up gives what the buyer's bank has not given already.
+    let given_up = matches!(act, Act::CancelEscrow | Act::AcceptCancellation);
+    let settled = escrow.state.settlement().filter(|parts| given_up && parts.buyer > parts.lost);
+    let minor = settled.map_or(escrow.total.minor, |parts| parts.buyer.saturating_sub(parts.lost));
+    let total = if knows { amount(session, &locale, minor) } else { "The money".to_owned() };
     let party = session.escrow.as_ref().map_or(Actor::Buyer, |ticket| ticket.party);
     let status = status_words(escrow.status(pages.app.clock.now()));
     let tries_are_used = session.tries >= crate::domain::session::TRIES_MAX;
@@ -334,7 +341,8 @@ pub async fn tell(
     let view = ActOutcomeView {
         frame: pages.frame(Some(page), Policy::Hop),
         merchant_name: page.merchant_name.clone(),
-        outcome,
+        // What is stuck is no success, though the act was done.
+        outcome: if given_up && outcome == Outcome::Completed && is_stuck(&escrow) { Outcome::Failed } else { outcome },
         heading,
         lead,
         money,

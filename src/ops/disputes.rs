@@ -290,7 +290,7 @@ async fn take_in(
     tracing::warn!(dispute = %dispute.id, charge = %charge.id, provider = charge.provider, status, reason, "a payer disputes a charge");
     if let Some(escrow) = escrow {
         tracing::error!(escrow = %escrow.id, dispute = %dispute.id, status,
-            "the money of an escrow is disputed at the buyer's bank: it is not released while that is open; if it is lost, the merchant's balance bears it");
+            "the money of an escrow is disputed at the buyer's bank: it is not released while that is open; if it is lost, the merchant decides with resolve");
     }
     Ok(Word::Taken)
 }

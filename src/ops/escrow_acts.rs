@@ -101,21 +101,24 @@ async fn note(connection: &mut Connection, escrow: &mut Escrow, doing: Doing<'_>
         from: doing.from.as_str(),
         to: escrow.state.status().as_str(),
         session: doing.session.map(SessionId::as_str),
+        stands: json!({
+            "completion_deadline": escrow.completion_deadline().map(crate::wire::escrow::evidence_time),
+            "inspection_left_us": escrow.state.inspection_left().and_then(|left| left.num_microseconds()),
+            "settled_lost": escrow.state.settlement().map_or(0, |parts| parts.lost),
+            "amount_returned": escrow.returned_minor,
+        }),
         detail: doing.detail,
     };
     escrow_history::append(connection, escrow, &entry, now).await
 }
 
-/// What stands against a step because the buyer disputes the charge at his bank: nothing is released while that is
-/// open, and what the bank has taken back cannot be given back once more.
+/// What stands against giving money back that the buyer's bank has taken: it cannot be given once more. What it forbids
+/// beside that is judged with the act itself.
 ///
 /// # Errors
 /// The database's.
 async fn disputed(connection: &mut Connection, step: &Step) -> Result<Option<Refusal>> {
     let Some(payment) = &step.escrow.payment else { return Ok(None) };
-    if step.release.is_some() && store::disputes::is_open(connection, &payment.charge_id).await? {
-        return Ok(Some(Refusal::ChargeDisputed { available: 0 }));
-    }
     let Some(amount) = step.refund else { return Ok(None) };
     let charge = store::payments::lock_charge(connection, &payment.charge_id).await?;
     Ok(charge
@@ -148,8 +151,13 @@ pub(super) async fn save_step(
             currency: escrow.total.currency,
             at: now,
         };
-        let movement = Movement::Released { seller: parts.seller, merchant: parts.merchant };
-        store::ledger::book(connection, &booking, movement).await?;
+        let released = Movement::Released { seller: parts.seller, merchant: parts.merchant };
+        let lost = Movement::HeldLost { amount: parts.lost };
+        for (movement, amount) in [(released, parts.released()), (lost, parts.lost)] {
+            if amount > 0 {
+                store::ledger::book(connection, &booking, movement).await?;
+            }
+        }
         crash_point!("step.released");
     }
     let mut made = None;

@@ -11,7 +11,7 @@ use super::sessions::{lifetime, must_be_reachable, page_url};
 use super::{Announcements, Caller};
 use crate::app::App;
 use crate::crash::crash_point;
-use crate::domain::escrow::{Act, Actor, Contract, Escrow, Mode, State, Times, Words};
+use crate::domain::escrow::{Act, Actor, AtBank, Contract, Escrow, Mode, State, Times, Words};
 use crate::domain::escrow_acts::{EscrowEvent, Request, Step};
 use crate::domain::escrow_contract::Deal;
 use crate::domain::id::{AttachmentId, EscrowId, LineItemId, SessionId};
@@ -130,6 +130,8 @@ fn made(caller: &Caller, new: NewEscrow, now: DateTime<Utc>) -> Escrow {
         times: Times::default(),
         words: Words::default(),
         payment: None,
+        returned_minor: 0,
+        at_bank: AtBank::default(),
         event_count: 0,
         history_count: 0,
         history_head: [0; 32],

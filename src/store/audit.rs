@@ -352,7 +352,7 @@ const LEDGER_FITS_CHARGES: &str = page_of!(
                 string_agg(distinct e.currency, ', ') as currencies
          from ledger_entry e left join refund r on r.id = e.object_id
          -- What an escrow releases is no charge's any more; disputes and fees have rules of their own.
-         where e.movement not in ('released', 'disputed', 'dispute_won', 'dispute_lost', 'fee')
+         where e.movement not in ('released', 'held_lost', 'disputed', 'dispute_won', 'dispute_lost', 'fee')
          group by 1
      ) b on b.charge_id = c.id
      where c.id is null

@@ -133,17 +133,6 @@ pub async fn find_by_reference(pool: &PgPool, provider: &str, reference: &str) -
     row.as_ref().map(to_dispute).transpose()
 }
 
-/// Whether money of a charge is disputed and not decided about.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn is_open(connection: &mut Connection, charge: &ChargeId) -> Result<bool> {
-    Ok(sqlx::query_scalar("select exists (select from dispute where charge_id = $1 and closed_at is null)")
-        .bind(charge.as_str())
-        .fetch_one(connection)
-        .await?)
-}
-
 /// A merchant's dispute.
 ///
 /// # Errors

@@ -29,6 +29,8 @@ pub struct Entry<'a> {
     pub to: &'a str,
     /// The session in which it was done.
     pub session: Option<&'a str>,
+    /// What else the escrow's row says since, by column, that neither act nor detail tell.
+    pub stands: serde_json::Value,
     /// What else belongs to it: what was typed, hashes of what was handed in, amounts.
     pub detail: serde_json::Value,
 }
@@ -179,7 +181,9 @@ pub async fn wrong_books(connection: &mut Connection, limit: i64) -> Result<(i64
                  coalesce((select sum(l.amount) from ledger_entry l where l.account = 'held'
                      and (l.object_id = e.id or l.object_id = e.charge_id or l.object_id in
                          (select r.id from refund r where r.payment_id = e.payment_id))), 0)::int8 as held,
-                 case when e.status in ('pending', 'completed', 'cancelled') then 0 else e.amount end as expected
+                 case when e.status in ('pending', 'completed', 'cancelled') then 0
+                      else e.amount - coalesce((select sum(r.amount) from refund r
+                          where r.payment_id = e.payment_id and r.state = 'succeeded'), 0) end::int8 as expected
              from escrow e
          ) books where held <> expected order by id limit $1",
     )

@@ -85,7 +85,7 @@ impl Replay {
         for column in FILLED_BY_ENTRIES {
             expect(&mut replay.deal, column, 0, &Value::Null);
         }
-        for column in ["released_to_seller", "released_to_merchant", "returned_to_buyer"] {
+        for column in ["released_to_seller", "released_to_merchant", "returned_to_buyer", "lost_at_bank"] {
             expect(&mut replay.books, column, 0, &json!(0));
         }
         for entry in entries {
@@ -100,6 +100,9 @@ impl Replay {
         let deal = &mut self.deal;
         let mut say = |column: &str, value: &Value| expect(deal, column, number, value);
         say("status", to);
+        for (column, value) in entry["stands"].as_object().into_iter().flatten() {
+            say(column, value);
+        }
         let act = entry["act"].as_str().unwrap_or_default();
         match act {
             "created" => {
@@ -145,7 +148,9 @@ impl Replay {
             "refund_refused" => say("refund_failed_at", at),
             "refunded" => {
                 say("refunded_at", at);
-                expect(&mut self.books, "returned_to_buyer", number, &detail["amount"]);
+                let before = self.books.get("returned_to_buyer").and_then(|(_, sum)| sum.as_i64()).unwrap_or(0);
+                let sum = before.saturating_add(detail["amount"].as_i64().unwrap_or(0));
+                expect(&mut self.books, "returned_to_buyer", number, &json!(sum));
             }
             _ => {}
         }
@@ -154,6 +159,10 @@ impl Replay {
             expect(deal, "settled_buyer", number, buyer);
             expect(deal, "settled_seller", number, seller);
             expect(deal, "settled_merchant", number, merchant);
+        }
+        if matches!(to.as_str(), Some("completed" | "cancelled")) {
+            let lost = deal.get("settled_lost").map_or(json!(0), |(_, value)| value.clone());
+            expect(&mut self.books, "lost_at_bank", number, &lost);
         }
         match to.as_str() {
             Some("completed") => {
@@ -244,7 +253,8 @@ fn is_same(column: &str, said: &Value, stored: &Value) -> bool {
         return true;
     }
     let moment = |value: &Value| value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    column.ends_with("_at") && moment(said).is_some_and(|said| Some(said) == moment(stored))
+    (column.ends_with("_at") || column == "completion_deadline")
+        && moment(said).is_some_and(|said| Some(said) == moment(stored))
 }
 
 /// The rows of one escrow, as JSON by column.
@@ -294,10 +304,12 @@ async fn stored_after(connection: &mut Connection, after: &str) -> Result<BTreeM
                       else to_jsonb('of another text'::text) end) as escrow,
              (select jsonb_build_object(
                   'released_to_seller', coalesce(sum(l.amount) filter (where l.account = 'seller'), 0),
-                  'released_to_merchant', coalesce(sum(l.amount) filter (where l.account = 'merchant'), 0),
+                  'released_to_merchant',
+                      coalesce(sum(l.amount) filter (where l.account = 'merchant' and l.movement = 'released'), 0),
+                  'lost_at_bank', coalesce(-sum(l.amount) filter (where l.account = 'held' and l.movement = 'held_lost'), 0),
                   'returned_to_buyer', (select coalesce(sum(b.amount), 0) from refund r
                       join ledger_entry b on b.object_id = r.id and b.account = 'payer' where r.payment_id = e.payment_id))
-              from ledger_entry l where l.object_id = e.id and l.movement = 'released') as books
+              from ledger_entry l where l.object_id = e.id and l.movement in ('released', 'held_lost')) as books
          from escrow e where e.id > $1 order by e.id limit $2",
     )
     .bind(after)

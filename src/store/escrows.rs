@@ -10,11 +10,27 @@ use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder, Row as _};
 
 use super::codec::{metadata_from_row, metadata_to_json};
 use super::{Connection, CreatedFilter, Page, inconsistent};
-use crate::domain::escrow::{Actor, Contract, Escrow, EscrowPayment, Mode, State, Status, Suspended, Times, Words};
+use crate::domain::escrow::{
+    Actor, AtBank, Contract, Escrow, EscrowPayment, Mode, State, Status, Suspended, Times, Words,
+};
 use crate::domain::escrow_money::{Settlement, resolution_word};
 use crate::domain::id::{ChargeId, EscrowId, MerchantId, PaymentId, SessionId};
 use crate::domain::money::{Currency, Money};
 use crate::error::Result;
+
+/// Escrows, each with what the buyer's bank says of its payment.
+macro_rules! select {
+    () => {
+        "select e.*, b.* from escrow e cross join lateral (
+             select coalesce(bool_or(d.closed_at is null), false) as bank_is_open,
+                 coalesce(bool_or(d.status = 'lost'), false) as bank_is_lost,
+                 coalesce(sum(d.amount_withdrawn - d.amount_reinstated) filter (where d.closed_at is null), 0)::int8
+                     as bank_taken,
+                 coalesce(sum(d.amount_withdrawn - d.amount_reinstated) filter (where d.status = 'lost'), 0)::int8
+                     as bank_lost
+             from dispute d where d.charge_id = e.charge_id) b"
+    };
+}
 
 fn hash(id: &str, row: &PgRow, column: &str) -> Result<Option<[u8; 32]>> {
     let bytes: Option<Vec<u8>> = row.try_get(column)?;
@@ -35,7 +51,9 @@ fn to_state(id: &str, row: &PgRow) -> Result<State> {
     let parts: (Option<i64>, Option<i64>, Option<i64>) =
         (row.try_get("settled_buyer")?, row.try_get("settled_seller")?, row.try_get("settled_merchant")?);
     let settlement = match parts {
-        (Some(buyer), Some(seller), Some(merchant)) => Some(Settlement { buyer, seller, merchant }),
+        (Some(buyer), Some(seller), Some(merchant)) => {
+            Some(Settlement { buyer, seller, merchant, lost: row.try_get("settled_lost")? })
+        }
         (None, None, None) => None,
         _ => return Err(broken("half a settlement")),
     };
@@ -53,6 +71,7 @@ fn to_state(id: &str, row: &PgRow) -> Result<State> {
         (Status::CancellationRequested, Some(_), None, None) => State::CancellationRequested { from },
         (Status::Refunding, None, None, Some(settlement)) => State::Refunding { settlement },
         (Status::RefundFailed, None, None, Some(settlement)) => State::RefundFailed { settlement },
+        (Status::ReleaseHeld, None, None, Some(settlement)) => State::ReleaseHeld { settlement },
         (Status::Completed, None, None, Some(settlement)) => State::Completed { settlement },
         (Status::Cancelled, None, None, settlement) => State::Cancelled { settlement },
         _ => return Err(broken("status and what belongs to it disagree")),
@@ -144,6 +163,13 @@ fn to_escrow(row: &PgRow) -> Result<Escrow> {
         },
         words: to_words(&id, row)?,
         payment,
+        returned_minor: row.try_get("amount_returned")?,
+        at_bank: AtBank {
+            is_open: row.try_get("bank_is_open")?,
+            is_lost: row.try_get("bank_is_lost")?,
+            taken_minor: row.try_get("bank_taken")?,
+            lost_minor: row.try_get("bank_lost")?,
+        },
         event_count: row.try_get("event_count")?,
         history_count: row.try_get("history_count")?,
         history_head: hash(&id, row, "history_head")?.ok_or_else(|| broken("no head of the history"))?,
@@ -193,14 +219,7 @@ pub async fn insert(connection: &mut Connection, escrow: &Escrow) -> Result<()> 
 /// When the database does not answer, or the row would say what no state does.
 pub async fn save(connection: &mut Connection, escrow: &Escrow) -> Result<()> {
     let (state, times, words) = (&escrow.state, &escrow.times, &escrow.words);
-    let suspended = match state {
-        State::Disputed { from, .. } | State::CancellationRequested { from } => Some(*from),
-        _ => None,
-    };
-    let left = suspended.and_then(|from| match from {
-        Suspended::Delivered { left } => left.num_microseconds(),
-        Suspended::Paid => None,
-    });
+    let left = state.inspection_left().and_then(|left| left.num_microseconds());
     let paying = match state {
         State::Pending { paying } => paying.as_ref(),
         _ => None,
@@ -217,7 +236,7 @@ pub async fn save(connection: &mut Connection, escrow: &Escrow) -> Result<()> {
              delivery_rejected_at = $27, disputed_at = $28, resolved_at = $29, cancellation_requested_at = $30,
              cancellation_rejected_at = $31, completed_at = $32, cancelled_at = $33, refunded_at = $34,
              released_at = $35, event_count = $36, history_count = $37, history_head = $38,
-             refund_failed_at = $39
+             refund_failed_at = $39, settled_lost = $40, amount_returned = $41
          where id = $1",
     )
     .bind(escrow.id.as_str())
@@ -259,6 +278,8 @@ pub async fn save(connection: &mut Connection, escrow: &Escrow) -> Result<()> {
     .bind(escrow.history_count)
     .bind(escrow.history_head.as_slice())
     .bind(times.refund_failed)
+    .bind(settlement.map_or(0, |parts| parts.lost))
+    .bind(escrow.returned_minor)
     .execute(connection)
     .await?;
     Ok(())
@@ -269,11 +290,9 @@ pub async fn save(connection: &mut Connection, escrow: &Escrow) -> Result<()> {
 /// # Errors
 /// When the database does not answer, the lock is not to be had, or the row is inconsistent.
 pub async fn lock(connection: &mut Connection, id: &EscrowId) -> Result<Option<Escrow>> {
-    let row = sqlx::query("select * from escrow where id = $1 for update")
-        .bind(id.as_str())
-        .fetch_optional(connection)
-        .await?;
-    row.as_ref().map(to_escrow).transpose()
+    // Two statements: whoever changes a dispute holds this lock too, and a statement sees what was written before it began.
+    sqlx::query("select from escrow where id = $1 for update").bind(id.as_str()).execute(&mut *connection).await?;
+    find(connection, id).await
 }
 
 /// The session whose payment filled an escrow: once there is one it never changes.
@@ -293,7 +312,7 @@ pub async fn payment_session(connection: &mut Connection, id: &EscrowId) -> Resu
 /// # Errors
 /// When the database does not answer or the row is inconsistent.
 pub async fn find(database: impl PgExecutor<'_>, id: &EscrowId) -> Result<Option<Escrow>> {
-    let row = sqlx::query("select * from escrow where id = $1").bind(id.as_str()).fetch_optional(database).await?;
+    let row = sqlx::query(concat!(select!(), " where e.id = $1")).bind(id.as_str()).fetch_optional(database).await?;
     row.as_ref().map(to_escrow).transpose()
 }
 
@@ -307,7 +326,7 @@ pub async fn find_merchants(
     livemode: bool,
     id: &EscrowId,
 ) -> Result<Option<Escrow>> {
-    let row = sqlx::query("select * from escrow where id = $1 and merchant_id = $2 and livemode = $3")
+    let row = sqlx::query(concat!(select!(), " where e.id = $1 and e.merchant_id = $2 and e.livemode = $3"))
         .bind(id.as_str())
         .bind(merchant.as_str())
         .bind(livemode)
@@ -338,10 +357,10 @@ pub async fn list(
     filter: &Filter,
     page: &Page,
 ) -> Result<Vec<Escrow>> {
-    let mut query: QueryBuilder<Postgres> = QueryBuilder::new("select * from escrow where merchant_id = ");
-    query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
+    let mut query: QueryBuilder<Postgres> = QueryBuilder::new(concat!(select!(), " where e.merchant_id = "));
+    query.push_bind(merchant.as_str()).push(" and e.livemode = ").push_bind(livemode);
     if let Some(status) = filter.status {
-        query.push(" and status = ").push_bind(status.as_str());
+        query.push(" and e.status = ").push_bind(status.as_str());
     }
     if let Some(email) = &filter.email {
         query.push(" and (lower(buyer_email) = lower(").push_bind(email);
@@ -355,21 +374,24 @@ pub async fn list(
     Ok(escrows)
 }
 
-/// Locks escrows whose time for inspection is over, skipping those that somebody else holds.
+/// Locks escrows whose time for inspection is over, and those whose release waited for a bank that has decided against the
+/// buyer, skipping those that somebody else holds.
 ///
 /// # Errors
 /// When the database does not answer or a row is inconsistent.
 pub async fn lock_due(connection: &mut Connection, now: DateTime<Utc>, limit: i64) -> Result<Vec<Escrow>> {
-    let rows = sqlx::query(
-        // Not while the buyer disputes the charge at his bank.
-        "select * from escrow e where completion_deadline <= $1
-             and not exists (select from dispute d where d.charge_id = e.charge_id and d.closed_at is null)
+    let ids: Vec<String> = sqlx::query_scalar(
+        // Neither while the buyer disputes the charge at his bank, nor after the bank has decided for him.
+        "select id from escrow e where (completion_deadline <= $1 or status = 'release_held')
+             and not exists (select from dispute d where d.charge_id = e.charge_id
+                 and (d.closed_at is null or d.status = 'lost'))
          order by completion_deadline limit $2
          for update skip locked",
     )
     .bind(now)
     .bind(limit)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    rows.iter().map(to_escrow).collect()
+    let rows = sqlx::query(concat!(select!(), " where e.id = any($1) order by e.completion_deadline, e.id"));
+    rows.bind(ids).fetch_all(connection).await?.iter().map(to_escrow).collect()
 }

@@ -95,7 +95,7 @@ pub struct Escrow {
     pub seller_signed_at: Option<i64>,
     /// Who gets what, once that is decided.
     pub settlement: Option<Settlement>,
-    /// `pending`, `paid`, `delivered`, `disputed`, `cancellation_requested`, `refunding`, `refund_failed`, `completed` or
+    /// `pending`, `paid`, `delivered`, `disputed`, `cancellation_requested`, `refunding`, `refund_failed`, `release_held`, `completed` or
     /// `cancelled`.
     pub status: &'static str,
     /// What it is about.
@@ -113,6 +113,8 @@ pub struct Settlement {
     pub seller: i64,
     /// To the merchant's balance: his fee, or all of it where he is the seller.
     pub merchant: i64,
+    /// Of the buyer's part, what his bank took back for him in a dispute that was lost.
+    pub lost_at_bank: i64,
 }
 
 impl Escrow {
@@ -165,6 +167,7 @@ impl Escrow {
                 buyer: parts.buyer,
                 seller: parts.seller,
                 merchant: parts.merchant,
+                lost_at_bank: parts.lost,
             }),
             status: escrow.state.status().as_str(),
             title: escrow.title.clone(),

@@ -298,11 +298,11 @@ async fn what_the_provider_keeps_is_booked_once_and_shown() {
 #[tokio::test]
 async fn the_money_of_an_escrow_is_not_released_while_its_buyer_disputes_at_his_bank() {
     let world = World::start().await;
-    let mut story = Story::delivered(&world, "quick").await;
+    let story = Story::delivered(&world, "quick").await;
     let payment = story.escrow().await["payment_intent"].as_str().expect("a payment").to_owned();
     let opened = dispute(&story.merchant, &payment, &[]).await;
     assert_eq!(story.status().await, "delivered");
-    story.act("complete", BUYER, &[]).await;
+    story.ask("complete", BUYER).await.refused_with(400, "charge_disputed", "");
     world.advance(Duration::days(30));
     let marker = story.merchant.session().await;
     world.payer().open(&marker).await;

@@ -123,7 +123,7 @@ async fn the_merchants_own_acts_are_refused_from_every_other_status() {
                 ("deliver", &[][..], &["paid"][..]),
                 ("reject_delivery", reason, &["delivered"]),
                 ("cancel", &[], if instant { &["pending", "paid", "cancellation_requested"] } else { &["pending"] }),
-                ("resolve", release, if instant { &["disputed", "cancellation_requested"] } else { &["disputed"] }),
+                ("resolve", release, &["disputed", "cancellation_requested"]),
             ] {
                 if from.contains(&status) {
                     continue;

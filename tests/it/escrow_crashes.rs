@@ -164,10 +164,14 @@ async fn ends(world: &World, base: &str, left: Left) {
     let (status, settlement, ends) = match way {
         Way::Pays => ("paid", Value::Null, "0 0 0 0"),
         Way::Releases | Way::InspectionEnds => {
-            ("completed", json!({"buyer": 0, "seller": 24_000, "merchant": 1_000}), "1 0 0 1")
+            ("completed", json!({"buyer": 0, "seller": 24_000, "merchant": 1_000, "lost_at_bank": 0}), "1 0 0 1")
         }
-        Way::GivesUp => ("cancelled", json!({"buyer": 25_000, "seller": 0, "merchant": 0}), "0 1 25000 1"),
-        Way::Splits => ("completed", json!({"buyer": 10_000, "seller": 14_400, "merchant": 600}), "1 1 10000 1"),
+        Way::GivesUp => {
+            ("cancelled", json!({"buyer": 25_000, "seller": 0, "merchant": 0, "lost_at_bank": 0}), "0 1 25000 1")
+        }
+        Way::Splits => {
+            ("completed", json!({"buyer": 10_000, "seller": 14_400, "merchant": 600, "lost_at_bank": 0}), "1 1 10000 1")
+        }
     };
     assert_eq!((&escrow["status"], &escrow["settlement"]), (&status.into(), &settlement), "{way:?} {point}");
     assert_eq!(world.text(ENDS, &story.id).await, ends, "{way:?} {point}");

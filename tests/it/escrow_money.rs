@@ -39,7 +39,10 @@ async fn a_split_gives_back_first_and_releases_the_rest_only_then() {
     let fields = [("resolution", "split"), ("refund_amount", "10000"), ("release_amount", "15000")];
     let asked = story.call("resolve", &fields).await.ok();
     assert_eq!(asked["status"], "refunding");
-    assert_eq!(asked["settlement"], serde_json::json!({"buyer": 10_000, "seller": 14_400, "merchant": 600}));
+    assert_eq!(
+        asked["settlement"],
+        serde_json::json!({"buyer": 10_000, "seller": 14_400, "merchant": 600, "lost_at_bank": 0})
+    );
     assert_eq!((world.count(HELD).await, world.count(SELLERS).await), (25_000, 0));
     world.replicas[0].simulator.calm();
     world.advance(chrono::Duration::seconds(70));

@@ -81,7 +81,7 @@ async fn a_seller_whose_cancellation_the_bank_refuses_reads_that_the_money_stays
     let receiver = world.receiver(&story.merchant).await;
     world.execute(REFUSING).await;
     let page = story.act("cancel_escrow", SELLER, &[]).await;
-    page.says("could not be given back yet").says("stays held");
+    page.says("could not be given back yet").says("stays held").says("Given up, but the money did not go back");
     receiver.wait_for("escrow.refund_failed").await;
     assert_eq!((story.status().await.as_str(), world.count(HELD).await), ("refund_failed", 25_000));
     world.execute(WILLING).await;

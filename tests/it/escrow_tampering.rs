@@ -36,6 +36,7 @@ const TAMPERED: &[(&str, &str)] = &[
         "`settled_buyer` of escrow",
     ),
     ("update escrow set resolution = 'release'", "`resolution` of escrow"),
+    ("update escrow set amount_returned = 1", "`amount_returned` of escrow"),
     ("update escrow_signature set name = 'Bob Buyer' where party = 'buyer'", "`name` of the signature buyer of escrow"),
     (
         "update escrow_signature set signed_at = signed_at - interval '1 day' where party = 'buyer'",
@@ -226,5 +227,27 @@ async fn the_audit_counts_every_escrow_whose_books_are_wrong_however_few_it_show
         let rule = audit.rules.iter().find(|rule| rule.name == name).expect("the rule is judged");
         assert_eq!((rule.broken, rule.findings.len()), (3, 1), "{name}");
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn whoever_moves_the_deadline_or_the_time_that_is_left_is_found() {
+    let world = World::without_worker().await;
+    let mut story = Story::delivered(&world, "quick").await;
+    world.books_are_right().await;
+    let finding = async || {
+        let audit = world.audit().await;
+        let rule =
+            audit.rules.into_iter().find(|rule| rule.name == "escrow_evidence_fits").expect("the rule is judged");
+        rule.findings.first().map(|finding| finding.sentence.clone()).unwrap_or_default()
+    };
+    world.execute("update escrow set completion_deadline = completion_deadline - interval '6 days'").await;
+    assert!(finding().await.starts_with("`completion_deadline` of escrow"), "{}", finding().await);
+    world.execute("update escrow set completion_deadline = completion_deadline + interval '6 days'").await;
+    assert_eq!(finding().await, "");
+    story.act("request_cancellation", BUYER, &[("text", "I moved away.")]).await;
+    world.books_are_right().await;
+    world.execute("update escrow set inspection_left_us = 1").await;
+    assert!(finding().await.starts_with("`inspection_left_us` of escrow"), "{}", finding().await);
     world.end().await;
 }

@@ -112,7 +112,10 @@ async fn in_standard_mode_both_sign_then_the_buyer_pays_inspects_and_releases() 
     let page = story.act("complete", BUYER, &[]).await;
     page.says("The deal is done").says("€250.00 was released");
     let done = story.escrow().await;
-    assert_eq!(done["settlement"], serde_json::json!({"buyer": 0, "seller": 24_000, "merchant": 1_000}));
+    assert_eq!(
+        done["settlement"],
+        serde_json::json!({"buyer": 0, "seller": 24_000, "merchant": 1_000, "lost_at_bank": 0})
+    );
     assert_eq!((world.count(HELD).await, world.count(SELLERS).await), (0, 24_000));
     assert_eq!((world.count(MERCHANTS).await, world.count(UNBALANCED).await), (1_000, 0));
 

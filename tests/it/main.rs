@@ -37,6 +37,7 @@ mod declines;
 mod dev_command;
 mod disputes;
 mod escrow_api;
+mod escrow_banks;
 mod escrow_crashes;
 mod escrow_evidence;
 mod escrow_fraud;

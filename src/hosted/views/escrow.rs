@@ -149,6 +149,11 @@ impl ActView {
         initial(&self.merchant_name)
     }
 
+    /// Whether the act takes something from somebody: its button does not shine like the one that releases.
+    fn is_grave(&self) -> bool {
+        matches!(self.act, Act::Dispute | Act::AcceptCancellation | Act::RejectCancellation | Act::CancelEscrow)
+    }
+
     fn reasons(&self) -> [(&'static str, &'static str); 5] {
         const WORDS: [&str; 5] =
             ["It was not delivered", "It is not as described", "It is damaged", "We cannot agree", "Something else"];
@@ -167,6 +172,10 @@ pub enum WrongMoment {
     PaymentInFlight,
     /// The escrow has moved on.
     MovedOn,
+    /// The buyer disputes the payment at his bank, which has not decided.
+    AtBank,
+    /// The bank has decided for the buyer.
+    LostAtBank,
 }
 
 /// The page of an act at the wrong moment.

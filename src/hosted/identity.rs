@@ -212,7 +212,8 @@ async fn send_inside(
     let app = Arc::clone(&pages.app);
     let (id, browser_id) = (page.session.id.clone(), browser.id().to_owned());
     let locale = locale(&page.session, headers);
-    let sending = async move { identity::send_code(&app, &id, None, &browser_id, network.as_deref(), &locale).await };
+    let act = page.session.escrow.as_ref().map(|ticket| ticket.act.as_str());
+    let sending = async move { identity::send_code(&app, &id, act, &browser_id, network.as_deref(), &locale).await };
     match crate::ops::to_the_end(&pages.app, sending).await? {
         Sent::Made | Sent::Spent | Sent::NotOpen => Ok(pages.go_to(&format!("/c/{token}"))),
         Sent::Wait(seconds) => show(pages, page, headers, browser, Said::Wait(seconds)).await,

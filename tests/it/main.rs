@@ -41,6 +41,7 @@ mod escrow_banks;
 mod escrow_crashes;
 mod escrow_evidence;
 mod escrow_fraud;
+mod escrow_mails;
 mod escrow_money;
 mod escrow_races;
 mod escrow_refusals;

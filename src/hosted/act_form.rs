@@ -18,8 +18,12 @@ use crate::domain::session::Session;
 use crate::domain::unseen::{Lines, first_unseen};
 use crate::ops::escrow_acts::HandedInFile;
 
-/// Largest form with files: all files at their largest, and the text beside them.
-const FILES_FORM_BYTES_MAX: u64 = (FILE_BYTES_MAX * FILES_MAX + 64 * 1024) as u64;
+/// Bytes of a form with files that are read at all: a few pictures as phones take them, so that the page can say which
+/// is too large. Of a file no more is kept than is taken.
+const FILES_FORM_BYTES_MAX: u64 = 48 * 1024 * 1024;
+
+/// Characters of a file's name that are shown again.
+const SHOWN_NAME_CHARS_MAX: usize = 60;
 
 /// Largest text field in a form with files: the longest text in its longest encoding.
 const TEXT_BYTES_MAX: u64 = 16 * 1024;
@@ -152,17 +156,23 @@ fn refused(error: &multer::Error) -> MessageKind {
     }
 }
 
+/// A file's name for a sentence, without what could not be seen or would turn it round.
+fn shown_name(file_name: &str) -> String {
+    let plain = |one: &char| one.is_alphanumeric() || " .-_()".contains(*one);
+    let name: String = file_name.chars().filter(plain).take(SHOWN_NAME_CHARS_MAX).collect();
+    if name.trim().is_empty() { "A file".to_owned() } else { format!("“{}”", name.trim()) }
+}
+
 async fn with_files(body: Body, boundary: String) -> Result<ActForm, MessageKind> {
     let limits = SizeLimit::new()
         .whole_stream(FILES_FORM_BYTES_MAX)
         .per_field(TEXT_BYTES_MAX)
-        // One byte more than is taken, so that the page can say which file it was.
-        .for_field("files", FILE_BYTES_MAX as u64 + 1);
+        .for_field("files", FILES_FORM_BYTES_MAX);
     let constraints = Constraints::new().size_limit(limits);
     let mut parts = Multipart::with_constraints(body.into_data_stream(), boundary, constraints);
     let mut form = ActForm::default();
     for _ in 0..PARTS_MAX {
-        let Some(part) = parts.next_field().await.map_err(|error| refused(&error))? else { return Ok(form) };
+        let Some(mut part) = parts.next_field().await.map_err(|error| refused(&error))? else { return Ok(form) };
         let name = part.name().unwrap_or_default().to_owned();
         if name != "files" {
             let value = part.text().await.map_err(|error| refused(&error))?;
@@ -170,17 +180,27 @@ async fn with_files(body: Body, boundary: String) -> Result<ActForm, MessageKind
             continue;
         }
         let file_name = part.file_name().unwrap_or_default().to_owned();
-        let content = part.bytes().await.map_err(|error| refused(&error))?;
-        // A browser sends one empty part where no file was chosen.
-        if content.is_empty() {
+        let mut content = Vec::new();
+        let mut is_too_large = false;
+        while let Some(chunk) = part.chunk().await.map_err(|error| refused(&error))? {
+            is_too_large |= content.len() + chunk.len() > FILE_BYTES_MAX;
+            if !is_too_large {
+                content.extend_from_slice(&chunk);
+            }
+        }
+        // A browser sends one empty part without a name where no file was chosen.
+        if content.is_empty() && !is_too_large && file_name.is_empty() {
             continue;
         }
-        if content.len() > FILE_BYTES_MAX {
-            form.trouble = Some("Choose files of at most 2 MB each.".to_owned());
+        let shown = shown_name(&file_name);
+        if is_too_large {
+            form.trouble = Some(format!("{shown} is larger than 2 MB. Choose files of at most 2 MB each."));
+        } else if content.is_empty() {
+            form.trouble = Some(format!("{shown} is empty. Choose another file, or none."));
         } else if form.files.len() == FILES_MAX {
             form.trouble = Some("Choose at most 3 files.".to_owned());
         } else if let Some(kind) = FileKind::of(&content) {
-            form.files.push(HandedInFile { name: file_name, kind, content: content.to_vec() });
+            form.files.push(HandedInFile { name: file_name, kind, content });
         } else {
             form.trouble = Some("Choose pictures (PNG, JPEG, WebP) or PDFs only.".to_owned());
         }

@@ -47,14 +47,15 @@ async fn files_that_are_not_what_they_say_too_many_or_too_large_are_refused_and_
     let mut story = Story::paid(&world, "quick").await;
     let session = story.session("dispute", BUYER).await;
     let large = [PNG, &vec![0; 2 * 1024 * 1024 + 1 - PNG.len()]].concat();
-    let huge = [PNG, &vec![0; 2 * 1024 * 1024 + 1]].concat();
+    let huge = [PNG, &vec![0; 20 * 1024 * 1024]].concat();
     let page = ("page.png", "image/png", &b"<html><script>1</script>"[..]);
     let fine = ("fine.png", "image/png", PNG);
     for (files, words) in [
         (vec![fine, page], "Choose pictures (PNG, JPEG, WebP) or PDFs only."),
         (vec![fine; 4], "Choose at most 3 files."),
         (vec![("large.png", "image/png", large.as_slice())], "Choose files of at most 2 MB each."),
-        (vec![("huge.png", "image/png", huge.as_slice())], "more than this page can take"),
+        (vec![fine, ("IMG_7.jpg", "image/jpeg", huge.as_slice())], "“IMG_7.jpg” is larger than 2 MB."),
+        (vec![fine, ("empty.png", "image/png", &b""[..])], "“empty.png” is empty."),
         (vec![fine; 20], "more than this page can take"),
     ] {
         press_with_files(&mut story.buyer, &session, &DISPUTE, &files).await.says(words);

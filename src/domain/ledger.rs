@@ -183,7 +183,7 @@ mod tests {
 
     fn movement() -> impl Strategy<Value = Movement> {
         let amount = 1..=999_999_999_999_i64;
-        (0..13, amount, 0..=999_999_999_i64).prop_map(|(kind, amount, more)| match kind {
+        (0..14, amount, 0..=999_999_999_i64).prop_map(|(kind, amount, more)| match kind {
             0 => Movement::Authorized { amount },
             1 => Movement::Captured { authorized: 0, amount },
             2 => Movement::Captured { authorized: amount + more, amount },
@@ -194,9 +194,9 @@ mod tests {
             7 => Movement::DisputeLost { amount },
             8 => Movement::Held { amount },
             9 => Movement::Returned { amount },
-            11 => Movement::RefundReturned { amount },
             10 => Movement::Released { seller: amount, merchant: more },
-            11 => Movement::HeldLost { amount },
+            11 => Movement::RefundReturned { amount },
+            12 => Movement::HeldLost { amount },
             _ => Movement::Fee { amount },
         })
     }

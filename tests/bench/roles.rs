@@ -42,7 +42,7 @@ fn stop_on_signal() -> CancellationToken {
 pub fn gateway(worker: bool) {
     run(async move {
         let config = Config::read(None, std::env::vars()).expect("the benchmark's own settings");
-        let (listener, address) = bind(&config.listen).await.expect("a free port");
+        let (listener, address) = bind(&config.listen, "--listen").await.expect("a free port");
         telemetry::prometheus();
         let gateway = Gateway::open(config.clone(), Roles { worker }).await.expect("the gateway opens");
         announce(&address.to_string());

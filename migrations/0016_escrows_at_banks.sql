@@ -26,4 +26,4 @@ update escrow e set amount_returned = given.amount
 alter table ledger_entry
     drop constraint ledger_entry_movement,
     add constraint ledger_entry_movement check (movement in ('authorized', 'captured', 'voided', 'refunded', 'disputed',
-        'dispute_won', 'dispute_lost', 'fee', 'held', 'returned', 'held_lost', 'released'));
+        'refund_returned', 'dispute_won', 'dispute_lost', 'fee', 'held', 'returned', 'held_lost', 'released'));

@@ -8,7 +8,6 @@ use super::payments::{booking, lock, provider_of};
 use super::references::charge_ref;
 use super::{Announcements, refunds};
 use crate::app::App;
-use crate::crash::crash_point;
 use crate::domain::id::RefundId;
 use crate::domain::ledger::Movement;
 use crate::domain::payment::{Charge, ChargeState, Refund, RefundState};
@@ -92,7 +91,6 @@ async fn came_back(app: &App, known: &Refund, of: &Charge, amount: i64, reason: 
     store::refunds::save(&mut transaction, &refund, now).await?;
     store::sessions::save(&mut transaction, &[&session]).await?;
     let outgoing = store::outbox::append(&mut transaction, &announcements.into_events(), &app.lease(now)).await?;
-    crash_point!("refund_return.recorded");
     app.store.commit(transaction).await?;
     app.hand_over(outgoing);
     tracing::warn!(refund = %refund.id, charge = %charge.id, provider = charge.provider, amount, reason,

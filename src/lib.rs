@@ -16,7 +16,7 @@
 //!   tests kill the process.
 
 /// Every request makes and drops some hundred small values on two threads: the system's allocator spends
-/// an eighth of the processor on that, this one half as much.
+/// an eighth of the processor on that, this one half as much. Without huge pages, a third of which would hold nothing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -102,6 +102,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Transactions of others that have not ended.
+const UNDER_WAY: &str = "select count(*) from pg_stat_activity
+     where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null
+       and backend_type = 'client backend'";
+
 /// The service as one session's history drives it.
 struct Driver<'w> {
     world: &'w World,
@@ -161,6 +166,8 @@ impl Driver<'_> {
                 return None;
             }
             Step::Pass(seconds) => {
+                // What was refused is rolled back behind its answer, and a sweep leaves out what somebody still holds.
+                self.world.count_becomes(UNDER_WAY, 0).await;
                 self.world.advance(chrono::Duration::seconds(seconds));
                 sweep::expire_due(self.world.app()).await.expect("the database answers");
                 doubts::settle_due(self.world.app()).await.expect("the database answers");

@@ -9,7 +9,7 @@ use super::guard::{Call, Id};
 use crate::domain::id::ChargeId;
 use crate::error::Result;
 use crate::ops::charges;
-use crate::store::payment_lists::Filter;
+use crate::store::ListFilter;
 use crate::wire::List;
 use crate::wire::charge::Charge;
 use crate::wire::error::ErrorEnvelope;
@@ -43,10 +43,11 @@ pub struct ListCharges {
 pub async fn list(call: Call) -> Result<Found<List<Charge>>> {
     let params: ListCharges = call.query()?;
     let page = page(params.limit, params.starting_after, params.ending_before, ChargeId::parse)?;
-    let filter = Filter {
+    let filter = ListFilter {
         customer: params.customer,
         payment_intent: params.payment_intent,
         created: params.created.unwrap_or_default().filter()?,
+        ..ListFilter::default()
     };
     Ok(Found(charges::list(&call.app, &call.caller, &filter, &page).await?))
 }

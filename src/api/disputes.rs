@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::ops::disputes::{self, Opening, Reply};
 use crate::ops::refunds::RefundOf;
 use crate::ops::replay::Answer;
-use crate::store::disputes::Filter;
+use crate::store::ListFilter;
 use crate::wire::List;
 use crate::wire::dispute::Dispute;
 use crate::wire::error::ErrorEnvelope;
@@ -53,10 +53,11 @@ pub struct ListDisputes {
 pub async fn list(call: Call) -> Result<Found<List<Dispute>>> {
     let params: ListDisputes = call.query()?;
     let page = page(params.limit, params.starting_after, params.ending_before, DisputeId::parse)?;
-    let filter = Filter {
+    let filter = ListFilter {
         charge: params.charge,
         payment_intent: params.payment_intent,
         created: params.created.unwrap_or_default().filter()?,
+        ..ListFilter::default()
     };
     Ok(Found(disputes::list(&call.app, &call.caller, &filter, &page).await?))
 }

@@ -12,7 +12,7 @@ use crate::domain::payment::CANCELLATION_REASONS;
 use crate::error::{Error, Result};
 use crate::ops::replay::Answer;
 use crate::ops::{captures, payment_reads};
-use crate::store::payment_lists::Filter;
+use crate::store::ListFilter;
 use crate::wire::List;
 use crate::wire::error::ErrorEnvelope;
 use crate::wire::payment_intent::PaymentIntent;
@@ -47,7 +47,7 @@ pub async fn list(call: Call) -> Result<Found<List<PaymentIntent>>> {
     let params: ListPaymentIntents = call.query()?;
     let page = page(params.limit, params.starting_after, params.ending_before, PaymentId::parse)?;
     let created = params.created.unwrap_or_default().filter()?;
-    let filter = Filter { customer: params.customer, payment_intent: None, created };
+    let filter = ListFilter { customer: params.customer, created, ..ListFilter::default() };
     let expand = expand(params.expand)?;
     Ok(Found(payment_reads::list(&call.app, &call.caller, &filter, &page, &expand).await?))
 }

@@ -12,7 +12,7 @@ use crate::domain::payment::REFUND_REASONS;
 use crate::error::{Error, Result};
 use crate::ops::refunds::{self, NewRefund, RefundOf};
 use crate::ops::replay::Answer;
-use crate::store::refunds::Filter;
+use crate::store::ListFilter;
 use crate::wire::List;
 use crate::wire::error::ErrorEnvelope;
 use crate::wire::refund::Refund;
@@ -85,10 +85,11 @@ pub struct ListRefunds {
 pub async fn list(call: Call) -> Result<Found<List<Refund>>> {
     let params: ListRefunds = call.query()?;
     let page = page(params.limit, params.starting_after, params.ending_before, RefundId::parse)?;
-    let filter = Filter {
+    let filter = ListFilter {
         charge: params.charge,
         payment_intent: params.payment_intent,
         created: params.created.unwrap_or_default().filter()?,
+        ..ListFilter::default()
     };
     Ok(Found(refunds::list(&call.app, &call.caller, &filter, &page).await?))
 }

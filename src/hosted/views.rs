@@ -344,6 +344,18 @@ pub enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// The class of the mark above the heading.
+    fn tone(self) -> &'static str {
+        match self {
+            Outcome::Completed => "good",
+            Outcome::Processing => "wait",
+            Outcome::Expired | Outcome::Withdrawn | Outcome::Cancelled => "calm",
+            Outcome::Failed => "bad",
+        }
+    }
+}
+
 /// Whether money moved, and how much.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MoneyMoved {
@@ -429,16 +441,6 @@ pub struct OutcomeView {
 impl OutcomeView {
     fn merchant_initial(&self) -> String {
         initial(&self.merchant_name)
-    }
-
-    /// The mark above the heading, as its class and its shape.
-    fn tone(&self) -> &'static str {
-        match self.outcome {
-            Outcome::Completed => "good",
-            Outcome::Processing => "wait",
-            Outcome::Expired | Outcome::Withdrawn | Outcome::Cancelled => "calm",
-            Outcome::Failed => "bad",
-        }
     }
 
     fn amount(&self) -> Option<&str> {

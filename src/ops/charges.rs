@@ -4,8 +4,8 @@ use super::Caller;
 use crate::app::App;
 use crate::domain::id::ChargeId;
 use crate::error::{Error, Result};
-use crate::store::payment_lists::{self, Filter};
 use crate::store::{self, Page};
+use crate::store::{ListFilter, payment_lists};
 use crate::wire::List;
 use crate::wire::charge::Charge;
 
@@ -25,7 +25,7 @@ pub async fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<Charge> {
 ///
 /// # Errors
 /// The database's.
-pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page) -> Result<List<Charge>> {
+pub async fn list(app: &App, caller: &Caller, filter: &ListFilter, page: &Page) -> Result<List<Charge>> {
     let pool = app.store.pool();
     let mut rows = payment_lists::list_charges(pool, &caller.merchant_id, caller.livemode, filter, page).await?;
     let has_more = page.cut(&mut rows);

@@ -22,7 +22,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::session::Metadata;
 use crate::error::{Error, Result};
 use crate::providers::{CHARGE_TIMEOUT, DisputeLookUp, DisputeRequest, Provider};
-use crate::store::disputes::Filter;
+use crate::store::ListFilter;
 use crate::store::{self, Page};
 use crate::wire::event::EventRequest;
 use crate::wire::{self, List};
@@ -49,7 +49,12 @@ pub async fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<wire::disp
 ///
 /// # Errors
 /// The database's.
-pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page) -> Result<List<wire::dispute::Dispute>> {
+pub async fn list(
+    app: &App,
+    caller: &Caller,
+    filter: &ListFilter,
+    page: &Page,
+) -> Result<List<wire::dispute::Dispute>> {
     let pool = app.store.pool();
     let mut rows = store::disputes::list(pool, &caller.merchant_id, caller.livemode, filter, page).await?;
     let has_more = page.cut(&mut rows);

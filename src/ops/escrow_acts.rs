@@ -21,7 +21,7 @@ use crate::domain::escrow_acts::{Request, Step};
 use crate::domain::escrow_files::{FileKind, safe_file_name};
 use crate::domain::id::{AttachmentId, EscrowId, SessionId};
 use crate::domain::ledger::Movement;
-use crate::domain::payment::{Charge, Refund};
+use crate::domain::payment::{Charge, Refund, RefundState};
 use crate::domain::refusal::Refusal;
 use crate::domain::session::Session;
 use crate::domain::session_acts::EscrowTicket;
@@ -492,11 +492,11 @@ pub(super) async fn payment_taken(
     save_step(connection, step, doing, None, announcements, now).await.map(|_| ())
 }
 
-/// The provider has given an escrow's money back. The caller has booked it.
+/// The provider has given an escrow's money back, which the caller has booked, or refuses to.
 ///
 /// # Errors
 /// The database's.
-pub(super) async fn refunded(
+pub(super) async fn refund_settled(
     connection: &mut Connection,
     escrow: Escrow,
     refund: &Refund,
@@ -504,27 +504,13 @@ pub(super) async fn refunded(
     now: DateTime<Utc>,
 ) -> Result<()> {
     let from = escrow.state.status();
-    let step = escrow.refunded(now)?;
+    let (act, step) = match refund.state {
+        RefundState::Pending => return Ok(()),
+        RefundState::Succeeded => ("refunded", escrow.refunded(now)?),
+        RefundState::Failed { .. } => ("refund_refused", escrow.refund_refused(now)?),
+    };
     let detail = json!({"refund": refund.id.as_str(), "amount": refund.total.minor});
-    let doing = Doing { act: "refunded", by: "provider", from, session: None, detail };
-    save_step(connection, step, doing, None, announcements, now).await.map(|_| ())
-}
-
-/// The provider refuses to give an escrow's money back.
-///
-/// # Errors
-/// The database's.
-pub(super) async fn refund_refused(
-    connection: &mut Connection,
-    escrow: Escrow,
-    refund: &Refund,
-    announcements: &mut Announcements<'_>,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    let from = escrow.state.status();
-    let step = escrow.refund_refused(now)?;
-    let detail = json!({"refund": refund.id.as_str(), "amount": refund.total.minor});
-    let doing = Doing { act: "refund_refused", by: "provider", from, session: None, detail };
+    let doing = Doing { act, by: "provider", from, session: None, detail };
     save_step(connection, step, doing, None, announcements, now).await.map(|_| ())
 }
 

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::{Charge, Payment};
 use crate::error::{Error, Result};
-use crate::store::payment_lists::Filter;
+use crate::store::ListFilter;
 use crate::store::{self, Page};
 use crate::wire::payment_intent::PaymentIntent;
 use crate::wire::{Expand, List};
@@ -56,7 +56,7 @@ pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Payment
 pub async fn list(
     app: &App,
     caller: &Caller,
-    filter: &Filter,
+    filter: &ListFilter,
     page: &Page,
     expand: &Expand,
 ) -> Result<List<PaymentIntent>> {

@@ -21,7 +21,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::session::{Metadata, Session};
 use crate::error::{Error, Result};
 use crate::providers::{CHARGE_TIMEOUT, RefundRequest, Reversal};
-use crate::store::refunds::Filter;
+use crate::store::ListFilter;
 use crate::store::{self, Connection, Page};
 use crate::wire::event::EventRequest;
 use crate::wire::{self, List};
@@ -251,16 +251,15 @@ async fn settle(app: &App, known: &Refund, state: RefundState, reference: Option
         announcements.object(&mut session, "refund.updated", refund.id.as_str(), &object);
         announcements.charge(&mut session, "charge.refunded", &charge);
         store::payments::save_charge(&mut transaction, &charge, None, now).await?;
-        if let Some(escrow) = escrow {
-            escrow_acts::refunded(&mut transaction, escrow, &refund, &mut announcements, now).await?;
-        }
     } else {
         announcements.object(&mut session, "refund.failed", refund.id.as_str(), &object);
-        if let Some(escrow) = escrow {
+        if let Some(escrow) = &escrow {
             tracing::error!(escrow = %escrow.id, refund = %refund.id, charge = %charge.id,
                 "the provider refuses to give an escrow's money back; it stays held until the merchant decides again with resolve");
-            escrow_acts::refund_refused(&mut transaction, escrow, &refund, &mut announcements, now).await?;
         }
+    }
+    if let Some(escrow) = escrow {
+        escrow_acts::refund_settled(&mut transaction, escrow, &refund, &mut announcements, now).await?;
     }
     store::refunds::save(&mut transaction, &refund, now).await?;
     store::sessions::save(&mut transaction, &[&session]).await?;
@@ -290,7 +289,7 @@ pub async fn retrieve(app: &App, caller: &Caller, id: &str) -> Result<wire::refu
 ///
 /// # Errors
 /// The database's.
-pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: &Page) -> Result<List<wire::refund::Refund>> {
+pub async fn list(app: &App, caller: &Caller, filter: &ListFilter, page: &Page) -> Result<List<wire::refund::Refund>> {
     let pool = app.store.pool();
     let mut rows = store::refunds::list(pool, &caller.merchant_id, caller.livemode, filter, page).await?;
     let has_more = page.cut(&mut rows);

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder, Row as _};
 
 use super::codec::{metadata_from_row, metadata_to_json};
-use super::{Connection, CreatedFilter, Page, inconsistent};
+use super::{Connection, ListFilter, Page, inconsistent};
 use crate::domain::dispute::{Dispute, DisputeAnswer, DisputeStatus, Evidence};
 use crate::domain::id::{ChargeId, DisputeId, MerchantId, PaymentId};
 use crate::domain::money::{Currency, Money};
@@ -156,17 +156,6 @@ pub async fn find(
     row.as_ref().map(to_dispute).transpose()
 }
 
-/// What a list of disputes may be narrowed to.
-#[derive(Debug, Default, Clone)]
-pub struct Filter {
-    /// Of one charge.
-    pub charge: Option<String>,
-    /// Of one payment.
-    pub payment_intent: Option<String>,
-    /// Bounds on the time they were heard of.
-    pub created: CreatedFilter,
-}
-
 /// A page of a merchant's disputes, newest first.
 ///
 /// # Errors
@@ -175,20 +164,13 @@ pub async fn list(
     pool: &PgPool,
     merchant: &MerchantId,
     livemode: bool,
-    filter: &Filter,
+    filter: &ListFilter,
     page: &Page,
 ) -> Result<Vec<Dispute>> {
     let mut query: QueryBuilder<Postgres> =
         QueryBuilder::new(concat!("select ", columns!(), " from dispute where merchant_id = "));
     query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
-    if let Some(charge) = &filter.charge {
-        query.push(" and charge_id = ").push_bind(charge);
-    }
-    if let Some(payment) = &filter.payment_intent {
-        query.push(" and payment_id = ").push_bind(payment);
-    }
-    filter.created.push_to(&mut query);
-    page.push_to(&mut query);
+    filter.push_to(&mut query, page);
     let rows = query.build().fetch_all(pool).await?;
     let mut disputes = rows.iter().map(to_dispute).collect::<Result<Vec<_>>>()?;
     page.order(&mut disputes);

@@ -78,3 +78,30 @@ impl CreatedFilter {
         }
     }
 }
+
+/// What a list of payments, or of what belongs to them, may be narrowed to.
+#[derive(Debug, Default, Clone)]
+pub struct ListFilter {
+    /// Of one customer; for payments and charges.
+    pub customer: Option<String>,
+    /// Of one charge; for refunds and disputes.
+    pub charge: Option<String>,
+    /// Of one payment; for all but payments.
+    pub payment_intent: Option<String>,
+    /// Bounds on the time of creation.
+    pub created: CreatedFilter,
+}
+
+impl ListFilter {
+    /// Adds the conditions, and with them the page, to a query that ends in conditions.
+    pub fn push_to(&self, query: &mut QueryBuilder<Postgres>, page: &Page) {
+        let Self { customer, charge, payment_intent, created } = self;
+        for (column, id) in [("customer_id", customer), ("charge_id", charge), ("payment_id", payment_intent)] {
+            if let Some(id) = id {
+                query.push(" and ").push(column).push(" = ").push_bind(id.clone());
+            }
+        }
+        created.push_to(query);
+        page.push_to(query);
+    }
+}

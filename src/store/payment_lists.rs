@@ -4,34 +4,10 @@
 use sqlx::{PgExecutor, Postgres, QueryBuilder};
 
 use super::payments::{charge_columns, payment_columns, to_charge, to_payment};
-use super::{CreatedFilter, Page};
+use super::{ListFilter, Page};
 use crate::domain::id::MerchantId;
 use crate::domain::payment::{Charge, Payment};
 use crate::error::Result;
-
-/// What a list of payments or charges may be narrowed to.
-#[derive(Debug, Default, Clone)]
-pub struct Filter {
-    /// Of one customer.
-    pub customer: Option<String>,
-    /// Of one payment; for charges.
-    pub payment_intent: Option<String>,
-    /// Bounds on the time of creation.
-    pub created: CreatedFilter,
-}
-
-impl Filter {
-    fn push_to(&self, query: &mut QueryBuilder<Postgres>, page: &Page) {
-        if let Some(customer) = &self.customer {
-            query.push(" and customer_id = ").push_bind(customer.clone());
-        }
-        if let Some(payment) = &self.payment_intent {
-            query.push(" and payment_id = ").push_bind(payment.clone());
-        }
-        self.created.push_to(query);
-        page.push_to(query);
-    }
-}
 
 /// A page of a merchant's payments, newest first.
 ///
@@ -41,7 +17,7 @@ pub async fn list_payments(
     database: impl PgExecutor<'_>,
     merchant: &MerchantId,
     livemode: bool,
-    filter: &Filter,
+    filter: &ListFilter,
     page: &Page,
 ) -> Result<Vec<Payment>> {
     let mut query: QueryBuilder<Postgres> =
@@ -62,7 +38,7 @@ pub async fn list_charges(
     database: impl PgExecutor<'_>,
     merchant: &MerchantId,
     livemode: bool,
-    filter: &Filter,
+    filter: &ListFilter,
     page: &Page,
 ) -> Result<Vec<Charge>> {
     let mut query: QueryBuilder<Postgres> =

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder, Row as _};
 
 use super::codec::{metadata_from_row, metadata_to_json};
-use super::{Connection, CreatedFilter, Page, inconsistent};
+use super::{Connection, ListFilter, Page, inconsistent};
 use crate::domain::id::{ChargeId, MerchantId, PaymentId, RefundId};
 use crate::domain::money::{Currency, Money};
 use crate::domain::payment::{Refund, RefundState};
@@ -148,17 +148,6 @@ pub async fn find(
     row.as_ref().map(to_refund).transpose()
 }
 
-/// What a list of refunds may be narrowed to.
-#[derive(Debug, Default, Clone)]
-pub struct Filter {
-    /// Of one charge.
-    pub charge: Option<String>,
-    /// Of one payment.
-    pub payment_intent: Option<String>,
-    /// Bounds on the time they were asked for.
-    pub created: CreatedFilter,
-}
-
 /// A page of a merchant's refunds, newest first.
 ///
 /// # Errors
@@ -167,20 +156,13 @@ pub async fn list(
     pool: &PgPool,
     merchant: &MerchantId,
     livemode: bool,
-    filter: &Filter,
+    filter: &ListFilter,
     page: &Page,
 ) -> Result<Vec<Refund>> {
     let mut query: QueryBuilder<Postgres> =
         QueryBuilder::new(concat!("select ", columns!(), " from refund where merchant_id = "));
     query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
-    if let Some(charge) = &filter.charge {
-        query.push(" and charge_id = ").push_bind(charge);
-    }
-    if let Some(payment) = &filter.payment_intent {
-        query.push(" and payment_id = ").push_bind(payment);
-    }
-    filter.created.push_to(&mut query);
-    page.push_to(&mut query);
+    filter.push_to(&mut query, page);
     let rows = query.build().fetch_all(pool).await?;
     let mut refunds = rows.iter().map(to_refund).collect::<Result<Vec<_>>>()?;
     page.order(&mut refunds);

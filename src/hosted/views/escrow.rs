@@ -240,14 +240,4 @@ impl ActOutcomeView {
     fn merchant_initial(&self) -> String {
         initial(&self.merchant_name)
     }
-
-    /// The mark above the heading, as its class and its shape.
-    fn tone(&self) -> &'static str {
-        match self.outcome {
-            Outcome::Completed => "good",
-            Outcome::Processing => "wait",
-            Outcome::Expired | Outcome::Withdrawn | Outcome::Cancelled => "calm",
-            Outcome::Failed => "bad",
-        }
-    }
 }

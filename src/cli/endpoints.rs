@@ -6,11 +6,13 @@ use std::path::Path;
 
 use checkstand::domain::event_types::judge_pattern;
 use checkstand::domain::session::Metadata;
+use checkstand::ops::endpoint_secrets::HeadersChange;
 use checkstand::ops::endpoints::{self, EndpointChange, EndpointOptions, NewEndpoint};
 use checkstand::ops::{endpoint_checks, endpoint_secrets};
 use checkstand::wire::List;
 use checkstand::wire::webhook_endpoint::{EndpointStatistics, WebhookEndpoint};
 use clap::{Args, Subcommand};
+use secrecy::SecretString;
 use serde_json::Value;
 
 use super::admin::{AdminOptions, Scope, administer, answered, whole_list, write};
@@ -47,6 +49,18 @@ Examples:
         scope: Scope,
         #[command(flatten)]
         create: CreateOptions,
+    },
+    /// Change an endpoint; what is not named stays as it is
+    #[command(after_help = "\
+Examples:
+  checkstand endpoint update we_… --merchant acct_… --live --url https://shop.example/hooks
+  checkstand endpoint update we_… --merchant acct_… --events-per-second 20 --concurrency none --ordered=false
+  TOKEN=… checkstand endpoint update we_… --merchant acct_… --header-from-env x-token=TOKEN --remove-header x-old")]
+    Update {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        update: UpdateOptions,
     },
     /// List the endpoints, newest first
     List {
@@ -103,12 +117,86 @@ struct CreateOptions {
     /// Your words about the endpoint
     #[arg(long, value_name = "TEXT", value_parser = description)]
     description: Option<String>,
-    /// The events of one session come one after the other
+    #[command(flatten)]
+    delivery: DeliveryOptions,
+}
+
+#[derive(Args, Debug)]
+struct UpdateOptions {
+    /// Where events are posted to
     #[arg(long)]
-    ordered: bool,
-    /// An Ed25519 signature (v1a) beside the secret's
-    #[arg(long)]
-    ed25519: bool,
+    url: Option<String>,
+    /// Events to deliver instead of those until now, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = event_name)]
+    events: Option<Vec<String>>,
+    /// Your words about the endpoint; empty for none
+    #[arg(long, value_name = "TEXT", value_parser = description)]
+    description: Option<String>,
+    /// A header of your own that deliveries are to carry no more; may be given several times
+    #[arg(long, value_name = "NAME")]
+    remove_header: Vec<String>,
+    #[command(flatten)]
+    delivery: DeliveryOptions,
+}
+
+/// How an endpoint is delivered to.
+#[derive(Args, Debug)]
+struct DeliveryOptions {
+    /// Deliveries that may begin within a second, 1 to 1000, or none for no bound
+    #[arg(long, value_name = "NUMBER", value_parser = bound)]
+    events_per_second: Option<Bound>,
+    /// Deliveries at once, 1 to 64, or none for the gateway's own bound alone
+    #[arg(long, value_name = "NUMBER", value_parser = bound)]
+    concurrency: Option<Bound>,
+    /// Whether the events of one session come one after the other
+    #[arg(long, value_name = "BOOLEAN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ordered: Option<bool>,
+    /// Whether an Ed25519 signature (v1a) stands beside the secret's
+    #[arg(long, value_name = "BOOLEAN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ed25519: Option<bool>,
+    /// A header that deliveries are to carry, and the environment variable that holds its value, which then stands in
+    /// no list of processes; may be given several times
+    #[arg(long, value_name = "NAME=VARIABLE", value_parser = header_from_env)]
+    header_from_env: Vec<Header>,
+}
+
+/// A number, or none.
+#[derive(Clone, Copy, Debug)]
+struct Bound(Option<i64>);
+
+/// A header's name and its value.
+#[derive(Clone)]
+struct Header(String, SecretString);
+
+impl std::fmt::Debug for Header {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl UpdateOptions {
+    fn is_empty(&self) -> bool {
+        let Self { url, events, description, remove_header, delivery } = self;
+        let DeliveryOptions { events_per_second, concurrency, ordered, ed25519, header_from_env } = delivery;
+        let texts = url.is_none() && events.is_none() && description.is_none();
+        let bounds = events_per_second.is_none() && concurrency.is_none();
+        let headers = remove_header.is_empty() && header_from_env.is_empty();
+        texts && bounds && ordered.is_none() && ed25519.is_none() && headers
+    }
+}
+
+impl DeliveryOptions {
+    fn change(self, removed: Vec<String>) -> EndpointOptions {
+        let removed = removed.into_iter().map(|name| (name, None));
+        let set = self.header_from_env.into_iter().map(|Header(name, value)| (name, Some(value)));
+        EndpointOptions {
+            custom_headers: HeadersChange { clears: false, entries: removed.chain(set).collect() },
+            events_per_second: self.events_per_second.map(|Bound(bound)| bound),
+            concurrency: self.concurrency.map(|Bound(bound)| bound),
+            ordered: self.ordered,
+            ed25519: self.ed25519,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -121,6 +209,30 @@ struct Target {
 
 fn event_name(text: &str) -> Result<String, String> {
     judge_pattern(text).map(|()| text.to_owned())
+}
+
+fn bound(text: &str) -> Result<Bound, String> {
+    if text == "none" {
+        return Ok(Bound(None));
+    }
+    text.parse().map(|bound| Bound(Some(bound))).map_err(|_| "it must be a number, or none".to_owned())
+}
+
+fn header_from_env(text: &str) -> Result<Header, String> {
+    let Some((name, variable)) = text.split_once('=') else {
+        return Err("it must be a header's name, =, and the name of an environment variable".to_owned());
+    };
+    match std::env::var(variable) {
+        Ok(value) if !value.is_empty() => Ok(Header(name.to_owned(), value.into())),
+        _ => Err(format!("the environment variable {variable} holds no text")),
+    }
+}
+
+fn few_enough(events: &[String]) -> Result<(), Failure> {
+    if events.len() > ENABLED_EVENTS_MAX {
+        return Err(format!("at most {ENABLED_EVENTS_MAX} event names are taken; * stands for all").into());
+    }
+    Ok(())
 }
 
 fn description(text: &str) -> Result<String, String> {
@@ -139,23 +251,35 @@ impl EndpointCommand {
         let Self { options, action } = self;
         administer(file, &options, async |app, output| match action {
             EndpointAction::Create { scope, create } => {
-                if create.events.len() > ENABLED_EVENTS_MAX {
-                    return Err(format!("at most {ENABLED_EVENTS_MAX} event names are taken; * stands for all").into());
-                }
+                few_enough(&create.events)?;
                 let new = NewEndpoint {
                     url: create.url,
                     enabled_events: create.events,
                     description: create.description,
                     metadata: Metadata::new(),
                     api_version: None,
-                    options: EndpointOptions {
-                        ordered: Some(create.ordered),
-                        ed25519: Some(create.ed25519),
-                        ..EndpointOptions::default()
-                    },
+                    options: create.delivery.change(Vec::new()),
                 };
                 let made = endpoints::create(app, &write(scope.caller(app).await?), new).await?;
                 show_new(output, &answered(&made)?)
+            }
+            EndpointAction::Update { target: Target { scope, id }, update } => {
+                few_enough(update.events.as_deref().unwrap_or_default())?;
+                if update.is_empty() {
+                    return Err("say what to change; `checkstand endpoint update --help` tells what there is"
+                        .to_owned()
+                        .into());
+                }
+                let change = EndpointChange {
+                    url: update.url,
+                    enabled_events: update.events,
+                    description: update.description.map(|text| Some(text).filter(|text| !text.is_empty())),
+                    disabled: None,
+                    options: update.delivery.change(update.remove_header),
+                };
+                let caller = scope.caller(app).await?;
+                endpoints::update(app, &write(caller.clone()), &id, change, |_| Ok(())).await?;
+                show(output, &endpoints::retrieve(app, &caller, &id).await?)
             }
             EndpointAction::List { scope } => {
                 list(output, &endpoints::list(app, &scope.caller(app).await?, &whole_list()).await?)

@@ -1,6 +1,6 @@
 //! The queue of deliveries still owed, and the log of attempts.
-//! A claim takes due rows over with a fresh lease, fairly over the endpoints; marks and releases are
-//! fenced by that lease's token, so a worker whose lease ran out changes nothing and logs nothing.
+//! A claim takes due rows over with a fresh lease, fairly over the endpoints; it changes no indexed column, so that it
+//! is cheap (a heap-only update). Marks and releases are fenced by the lease's token, so a worker whose lease ran out changes nothing and logs nothing.
 //! Delivered rows leave the queue, dead ones stay, marked, until somebody asks for a resend. When the
 //! next attempt is due is decided in `domain/delivery.rs`.
 
@@ -53,7 +53,8 @@ pub async fn claim(
     lease_until: DateTime<Utc>,
 ) -> Result<Vec<Outgoing>, Failure> {
     // The first CTE hops from endpoint to endpoint through the index, so that a backlog of one costs
-    // no more than its first row. Materialized, because rows that were locked must be taken.
+    // no more than its first row. Materialized, because rows that were locked must be taken; by their row ids (ctid),
+    // because then no planner ever reads the whole queue to find them.
     const SQL: &str = "
         with recursive owed (endpoint_id) as (
             (select endpoint_id from delivery where dead_at is null order by endpoint_id limit 1)
@@ -72,23 +73,24 @@ pub async fn claim(
             where coalesce(r.places, $4) > 0 and (h.paused_until is null or h.paused_until <= $6)
             order by w.id <= $5, w.id
         ), candidate as materialized (
-            select c.* from place p cross join lateral (
-                select d.endpoint_id, d.event_id from delivery d
+            select c.row_id from place p cross join lateral (
+                select d.ctid as row_id from delivery d
                 where d.endpoint_id = p.endpoint_id and d.dead_at is null and d.due_at <= $6
+                  and (d.leased_until is null or d.leased_until <= $6)
                 order by d.due_at limit p.places
                 for update of d skip locked
             ) c limit $3
         ), claimed as (
             update delivery d
-            set due_at = $7, lease_token = $8, attempts = d.attempts + 1, parked = false
-            from candidate c
-            where d.endpoint_id = c.endpoint_id and d.event_id = c.event_id
-            returning d.event_id, d.event_created_at, d.endpoint_id, d.merchant_id, d.attempts
+            set leased_until = $7, lease_token = $8, attempts = d.attempts + 1, parked = false
+            where d.ctid = any (array(select row_id from candidate))
+            returning d.event_id, d.event_created_at, d.endpoint_id, d.merchant_id, d.attempts, d.due_at
         )
         select c.event_id, c.event_created_at, c.endpoint_id, c.merchant_id, c.attempts,
                coalesce(e.livemode, true) as livemode, coalesce(e.body, '') as body
         from claimed c
-        left join event e on e.created_at = c.event_created_at and e.id = c.event_id";
+        left join event e on e.created_at = c.event_created_at and e.id = c.event_id
+        order by c.due_at";
     let token = Uuid::new_v4();
     let (ids, places): (Vec<&str>, Vec<i64>) = room.places.iter().map(|(id, places)| (id.as_str(), *places)).unzip();
     let rows = sqlx::query(SQL)
@@ -105,15 +107,15 @@ pub async fn claim(
     rows.iter()
         .map(|row| {
             Ok(Outgoing {
-                event_id: row.try_get("event_id")?,
-                event_created_at: row.try_get("event_created_at")?,
-                endpoint_id: row.try_get("endpoint_id")?,
-                merchant_id: row.try_get("merchant_id")?,
-                livemode: row.try_get("livemode")?,
-                body: row.try_get::<&str, _>("body")?.into(),
+                event_id: row.try_get(0)?,
+                event_created_at: row.try_get(1)?,
+                endpoint_id: row.try_get(2)?,
+                merchant_id: row.try_get(3)?,
+                attempt: row.try_get(4)?,
+                livemode: row.try_get(5)?,
+                body: row.try_get::<&str, _>(6)?.into(),
                 lease_token: token,
                 lease_until,
-                attempt: row.try_get("attempts")?,
             })
         })
         .collect()
@@ -202,23 +204,23 @@ pub async fn mark(connection: &mut PgConnection, finished: &[Finished], now: Dat
             delete from delivery d using mark m
             where m.outcome = 'delivered' and d.endpoint_id = m.endpoint_id
               and d.event_id = m.event_id and d.lease_token = m.lease_token
-            returning m.ordinal, d.merchant_id
+            returning d.merchant_id, m.*
         ), still_owed as (
             update delivery d
-            set attempts = m.attempt, due_at = coalesce(m.next_at, d.due_at),
+            set attempts = m.attempt, due_at = coalesce(m.next_at, d.due_at), leased_until = null,
                 dead_at = case when m.outcome = 'dead' then $12::timestamptz end,
                 lease_token = gen_random_uuid()
             from mark m
             where m.outcome <> 'delivered' and d.endpoint_id = m.endpoint_id
               and d.event_id = m.event_id and d.lease_token = m.lease_token
-            returning m.ordinal, d.merchant_id
+            returning d.merchant_id, m.*
         )
         insert into delivery_attempt (merchant_id, endpoint_id, event_id, attempt, started_at,
             duration_ms, status_code, error, response_excerpt, next_attempt_at, outcome)
-        select o.merchant_id, m.endpoint_id, m.event_id, m.attempt, m.started_at,
-               m.duration_ms, m.status_code, m.error, m.response_excerpt, m.next_at, m.outcome
-        from (table left_queue union all table still_owed) o join mark m using (ordinal)
-        order by m.ordinal";
+        select merchant_id, endpoint_id, event_id, attempt, started_at,
+               duration_ms, status_code, error, response_excerpt, next_at, outcome
+        from (table left_queue union all table still_owed) o
+        order by ordinal";
     fn column<'f, T>(finished: &'f [Finished], field: impl Fn(&'f Finished) -> T) -> Vec<T> {
         finished.iter().map(field).collect()
     }
@@ -260,7 +262,7 @@ pub struct Release {
 pub async fn release(connection: &mut PgConnection, releases: &[Release], now: DateTime<Utc>) -> Result<u64, Failure> {
     const SQL: &str = "
         update delivery d
-        set due_at = $5, attempts = r.attempts, lease_token = gen_random_uuid()
+        set due_at = $5, leased_until = null, attempts = r.attempts, lease_token = gen_random_uuid()
         from unnest($1::text[], $2::text[], $3::uuid[], $4::int4[])
             as r (endpoint_id, event_id, lease_token, attempts)
         where d.endpoint_id = r.endpoint_id and d.event_id = r.event_id
@@ -293,7 +295,8 @@ pub async fn depth(connection: &mut PgConnection, now: DateTime<Utc>) -> Result<
     const SQL: &str = "
         select coalesce(sum(q.owed), 0)::int8,
                min(q.oldest) filter (where w.status = 'enabled' and coalesce(h.paused_until <= $1, true))
-        from (select endpoint_id, count(*) as owed, min(due_at) filter (where due_at <= $1) as oldest
+        from (select endpoint_id, count(*) as owed,
+                     min(due_at) filter (where due_at <= $1 and (leased_until is null or leased_until <= $1)) as oldest
               from delivery where dead_at is null group by endpoint_id) q
         left join webhook_endpoint w on w.id = q.endpoint_id
         left join webhook_endpoint_health h on h.endpoint_id = q.endpoint_id";
@@ -348,7 +351,10 @@ pub async fn endpoint(connection: &mut PgConnection, endpoint_id: &str) -> Resul
 
 /// Drops what is owed to an endpoint that is being deleted. Returns the number of rows.
 pub async fn forget_endpoint(connection: &mut PgConnection, endpoint_id: &str) -> Result<u64, Failure> {
-    const SQL: &str = "delete from delivery where endpoint_id = $1";
+    // Each half has its own index.
+    const SQL: &str = "
+        delete from delivery
+        where endpoint_id = $1 and dead_at is null or endpoint_id = $1 and dead_at is not null";
     let done = sqlx::query(SQL).bind(endpoint_id).execute(connection).await?;
     Ok(done.rows_affected())
 }
@@ -389,7 +395,7 @@ pub async fn resend(
         subscribed!(),
         " else w.id = $4 end
          on conflict (endpoint_id, event_id) do update
-             set attempts = 0, due_at = excluded.due_at, dead_at = null,
+             set attempts = 0, due_at = excluded.due_at, leased_until = null, dead_at = null,
                  lease_token = excluded.lease_token
          returning endpoint_id"
     );

@@ -138,14 +138,14 @@ pub async fn park_behind_earlier(
             select session_id, session_sequence from delivery
             where endpoint_id = $1 and event_id = $2 and session_id is not null
         ), earlier as materialized (
-            select p.due_at from delivery p
+            select greatest(p.due_at, p.leased_until) as due_at from delivery p
             where p.endpoint_id = $1 and p.session_id = (select session_id from own)
               and p.session_sequence < (select session_sequence from own) and p.dead_at is null
             order by p.session_sequence desc limit 1 for share
         ), parked as (
             update delivery d
-            set due_at = greatest(e.due_at, $4) + interval '1 second', attempts = $5, parked = true,
-                lease_token = gen_random_uuid()
+            set due_at = greatest(e.due_at, $4) + interval '1 second', leased_until = null, attempts = $5,
+                parked = true, lease_token = gen_random_uuid()
             from earlier e where d.endpoint_id = $1 and d.event_id = $2 and d.lease_token = $3
             returning 1
         )
@@ -174,7 +174,7 @@ pub async fn unpark(
 ) -> Result<u64, Failure> {
     // Only the next one of each: those behind it would be parked again.
     const SQL: &str = "
-        update delivery d set due_at = $3, parked = false, lease_token = gen_random_uuid()
+        update delivery d set due_at = $3, leased_until = null, parked = false, lease_token = gen_random_uuid()
         from unnest($1::text[], $2::text[]) as s (endpoint_id, session_id) cross join lateral (
             select n.event_id, n.parked from delivery n
             where n.endpoint_id = s.endpoint_id and n.session_id = s.session_id and n.dead_at is null
@@ -253,7 +253,8 @@ pub async fn statistics(
                (select count(*) from (select 1 from delivery where endpoint_id = $1 and dead_at is null
                                       limit $5) o) as owed,
                (select min(due_at) from delivery
-                where endpoint_id = $1 and dead_at is null and due_at <= $3) as oldest_due_at
+                where endpoint_id = $1 and dead_at is null and due_at <= $3
+                  and (leased_until is null or leased_until <= $3)) as oldest_due_at
         from counted c left join failed f on true";
     sqlx::query_as(SQL)
         .bind(endpoint_id.as_str())

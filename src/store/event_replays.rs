@@ -220,7 +220,7 @@ pub async fn backlog(
         "select count(*) from (
              select 1 from webhook_endpoint w join delivery d on d.endpoint_id = w.id
              where w.merchant_id = $1 and w.livemode = $2 and w.status = 'enabled' and ($3::text is null or w.id = $3)
-               and d.dead_at is null and d.due_at <= $4
+               and d.dead_at is null and d.due_at <= $4 and (d.leased_until is null or d.leased_until <= $4)
              limit $5) due",
     )
     .bind(replay.merchant_id.as_str())
@@ -290,7 +290,8 @@ pub async fn owe_batch(
         subscribed!(),
         " else w.id = $8 end
          on conflict (endpoint_id, event_id) do update
-             set attempts = 0, due_at = excluded.due_at, dead_at = null, lease_token = excluded.lease_token, parked = false,
+             set attempts = 0, due_at = excluded.due_at, leased_until = null, dead_at = null,
+                 lease_token = excluded.lease_token, parked = false,
                  session_id = excluded.session_id, session_sequence = excluded.session_sequence
              where delivery.dead_at is not null or delivery.attempts > 0
          returning 1",
@@ -298,7 +299,8 @@ pub async fn owe_batch(
     );
     const FAILED: &str = concat!(
         looked_at!(),
-        "update delivery d set attempts = 0, due_at = $9, dead_at = null, lease_token = gen_random_uuid(), parked = false,
+        "update delivery d set attempts = 0, due_at = $9, leased_until = null, dead_at = null,
+             lease_token = gen_random_uuid(), parked = false,
              session_id = case when w.ordered then e.session_id end,
              session_sequence = case when w.ordered then e.session_sequence end
          from e join webhook_endpoint w on w.merchant_id = $1 and w.livemode = $2 and w.status = 'enabled'

@@ -116,8 +116,8 @@ pub async fn prune_dead_deliveries(pool: &PgPool, before: DateTime<Utc>, rows_ma
 /// When the database does not answer.
 pub async fn prune_attempts(pool: &PgPool, before: DateTime<Utc>, rows_max: i64) -> Result<u64> {
     let done = sqlx::query(
-        "delete from delivery_attempt where id in (
-             select a.id from delivery_attempt a
+        "delete from delivery_attempt where (event_id, id) in (
+             select a.event_id, a.id from delivery_attempt a
              where a.started_at < $1
                and not exists (select 1 from delivery d
                                where d.endpoint_id = a.endpoint_id and d.event_id = a.event_id and d.dead_at is null)

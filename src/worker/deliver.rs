@@ -302,7 +302,8 @@ impl Dispatcher {
             let item = Arc::new(item);
             let (attempts, outgoing) = (Arc::clone(&self.attempts), Arc::clone(&item));
             let beside = self.lanes.in_flight_to(&item.endpoint_id);
-            let task = self.running.spawn(async move { attempts.run(&outgoing, beside).await });
+            // Boxed, because the runtime moves what it is given several times, and this is large.
+            let task = self.running.spawn(Box::pin(async move { attempts.run(&outgoing, beside).await }));
             self.in_flight.insert(task.id(), item);
         }
     }
@@ -315,7 +316,9 @@ impl Dispatcher {
         let Some(item) = self.in_flight.remove(&id) else {
             return;
         };
-        self.claim_wanted |= self.lanes.ended(&item.endpoint_id, showing);
+        let wants_claim = self.lanes.ended(&item.endpoint_id, showing);
+        // What the claim under way brings is asked when it is here.
+        self.claim_wanted |= wants_claim && self.claim.is_none();
         if matches!(showing, Showing::Resting { .. } | Showing::Crowded { .. }) {
             self.lanes.put_back(Outgoing::clone(&item));
         }
@@ -372,6 +375,7 @@ impl Dispatcher {
                 for item in self.lanes.claimed(&room, rows) {
                     self.attempts.releases.give_back(unattempted(&item), "overflow");
                 }
+                self.claim_wanted |= self.lanes.wants_claim();
             }
             Ok((_, Err(error))) => {
                 tracing::warn!(%error, "due deliveries could not be claimed; trying again in a second");

@@ -16,12 +16,20 @@ use crate::store::outbox::Outgoing;
 const LANE_WAITING_MAX: usize = 1024;
 const WAITING_MAX: usize = 16 * 1024;
 
-/// An endpoint that answers as fast as this may be claimed for ahead of its free places, because what
-/// is claimed will start within moments.
-const QUICK_ANSWER: Duration = Duration::from_millis(250);
+/// Bytes of their bodies, likewise.
+const LANE_WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
+const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// How far ahead, in multiples of the places of an endpoint.
-const CLAIM_AHEAD: usize = 8;
+/// An endpoint that answers is claimed for ahead of its free places: about as much as it takes in this time, going
+/// by its last answer, because that starts within moments. Claims cost the same for few rows as for many.
+const CLAIM_AHEAD: Duration = Duration::from_secs(2);
+
+/// How far ahead at most, in multiples of the places: of an endpoint, and of the process.
+const CLAIM_AHEAD_MAX: usize = 64;
+const CLAIM_AHEAD_TOTAL: usize = 8;
+
+/// Rows of one claim.
+const CLAIM_ROWS_MAX: usize = 512;
 
 /// One place in so many is not filled by claims. What is claimed has mostly failed before, so after a
 /// restart it may hang in every place it gets; what was just written still finds some free.
@@ -50,20 +58,41 @@ pub enum Showing {
     },
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lane {
     in_flight: usize,
     waiting: VecDeque<Outgoing>,
+    waiting_bytes: usize,
+    /// The size of a body, going by the largest of late.
+    body_bytes: usize,
     /// Whether it stands in the ring.
     queued: bool,
     silent: bool,
-    quick: bool,
+    /// How many times its places are claimed for it, 1 unless it answers quickly.
+    ahead: usize,
     /// Whether the database may hold more that is due.
     backlog: bool,
     /// Nothing starts before.
     resting_until: Option<DateTime<Utc>>,
     /// What the endpoint itself wants at once, as far as is known.
     places_wanted: Option<usize>,
+}
+
+impl Default for Lane {
+    fn default() -> Lane {
+        Lane {
+            in_flight: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            body_bytes: 0,
+            queued: false,
+            silent: false,
+            ahead: 1,
+            backlog: false,
+            resting_until: None,
+            places_wanted: None,
+        }
+    }
 }
 
 impl Lane {
@@ -73,12 +102,31 @@ impl Lane {
     }
 
     fn is_plain(&self) -> bool {
-        let Lane { silent, quick, backlog, .. } = *self;
-        !silent && !quick && !backlog && self.resting_until.is_none() && self.places_wanted.is_none()
+        let Lane { silent, ahead, backlog, .. } = *self;
+        !silent && ahead == 1 && !backlog && self.resting_until.is_none() && self.places_wanted.is_none()
+    }
+
+    /// What may be in flight and wait here because of claims.
+    fn places_claimed(&self, places_each: usize) -> usize {
+        match *self {
+            Lane { resting_until: Some(_), .. } => 0,
+            Lane { silent: true, .. } => 1,
+            Lane { places_wanted: Some(places), .. } => places,
+            Lane { ahead, body_bytes, .. } => {
+                let places_max = (LANE_WAITING_BYTES_MAX / body_bytes.max(1)).min(LANE_WAITING_MAX) / 2;
+                (places_each * ahead).min(places_max).max(places_each)
+            }
+        }
     }
 
     fn load(&self) -> usize {
         self.in_flight + self.waiting.len()
+    }
+
+    /// The next ones are to be here before the last of these has gone.
+    fn wants_claim(&self, places_each: usize) -> bool {
+        let half_empty = self.load() * 2 <= self.places_claimed(places_each);
+        self.backlog && !self.silent && self.resting_until.is_none() && half_empty
     }
 }
 
@@ -89,6 +137,7 @@ pub struct Lanes {
     ring: VecDeque<String>,
     in_flight: usize,
     waiting: usize,
+    waiting_bytes: usize,
     places_total: usize,
     places_each: usize,
     /// Where the last claim stopped for want of places.
@@ -105,6 +154,7 @@ impl Lanes {
             ring: VecDeque::new(),
             in_flight: 0,
             waiting: 0,
+            waiting_bytes: 0,
             places_total,
             places_each,
             after_endpoint: String::new(),
@@ -132,13 +182,21 @@ impl Lanes {
     pub fn push(&mut self, item: Outgoing) -> Option<Outgoing> {
         let endpoint_id = item.endpoint_id.clone();
         let lane = self.lanes.entry(endpoint_id.clone()).or_default();
-        if lane.waiting.len() >= LANE_WAITING_MAX || self.waiting >= WAITING_MAX {
+        let bytes = item.body.len();
+        lane.body_bytes = (lane.body_bytes - lane.body_bytes / 8).max(bytes);
+        let is_full = lane.waiting.len() >= LANE_WAITING_MAX
+            || self.waiting >= WAITING_MAX
+            || !lane.waiting.is_empty() && lane.waiting_bytes + bytes > LANE_WAITING_BYTES_MAX
+            || self.waiting > 0 && self.waiting_bytes + bytes > WAITING_BYTES_MAX;
+        if is_full {
             // It will be found in the database.
             lane.backlog = true;
             return Some(item);
         }
         lane.waiting.push_back(item);
+        lane.waiting_bytes += bytes;
         self.waiting += 1;
+        self.waiting_bytes += bytes;
         self.queue(&endpoint_id);
         None
     }
@@ -158,6 +216,8 @@ impl Lanes {
             };
             lane.in_flight += 1;
             self.in_flight += 1;
+            lane.waiting_bytes -= item.body.len();
+            self.waiting_bytes -= item.body.len();
             self.waiting -= 1;
             self.queue(&endpoint_id);
             return Some(item);
@@ -175,11 +235,12 @@ impl Lanes {
         match showing {
             Showing::Answered(after) => {
                 lane.silent = false;
-                lane.quick = after <= QUICK_ANSWER;
+                let times = CLAIM_AHEAD.as_micros() / after.as_micros().max(1);
+                lane.ahead = usize::try_from(times).unwrap_or(usize::MAX).clamp(1, CLAIM_AHEAD_MAX);
             }
             Showing::Silent => {
                 lane.silent = true;
-                lane.quick = false;
+                lane.ahead = 1;
             }
             Showing::Untried => {}
             Showing::Resting { until } => {
@@ -190,20 +251,31 @@ impl Lanes {
             }
             Showing::Crowded { places } => lane.places_wanted = Some(places),
         }
-        let half_empty = lane.load() * 2 <= self.places_each;
-        let lane_wants = lane.backlog && !lane.silent && lane.resting_until.is_none() && half_empty;
+        let lane_wants = lane.wants_claim(self.places_each);
         if lane.load() == 0 && lane.is_plain() {
             self.lanes.remove(endpoint_id);
         } else {
             self.queue(endpoint_id);
         }
-        lane_wants || self.backlog && self.in_flight * 2 <= self.places_total
+        lane_wants || self.wants_claim_for_any()
+    }
+
+    fn wants_claim_for_any(&self) -> bool {
+        self.backlog && self.in_flight * 2 <= self.places_total
+    }
+
+    /// Whether it is time for another claim when one has ended.
+    pub fn wants_claim(&self) -> bool {
+        self.wants_claim_for_any() || self.lanes.values().any(|lane| lane.wants_claim(self.places_each))
     }
 
     /// Takes back a delivery that [`Lanes::start_next`] gave out and that was not attempted: it is the next one.
     pub fn put_back(&mut self, item: Outgoing) {
         let endpoint_id = item.endpoint_id.clone();
-        self.lanes.entry(endpoint_id.clone()).or_default().waiting.push_front(item);
+        let lane = self.lanes.entry(endpoint_id.clone()).or_default();
+        lane.waiting_bytes += item.body.len();
+        self.waiting_bytes += item.body.len();
+        lane.waiting.push_front(item);
         self.waiting += 1;
         self.queue(&endpoint_id);
     }
@@ -251,19 +323,13 @@ impl Lanes {
         let free = for_claims.saturating_sub(self.in_flight);
         // Work that could start and may not shows that all places are taken.
         let free = if self.ring.is_empty() { free } else { 0 };
-        let ahead = if self.in_flight * 2 <= self.places_total { CLAIM_AHEAD } else { 1 };
+        let ahead = if self.in_flight * 2 <= self.places_total { CLAIM_AHEAD_TOTAL } else { 1 };
         let places = self.lanes.iter().map(|(id, lane)| {
-            let places = match lane {
-                Lane { resting_until: Some(_), .. } => 0,
-                Lane { silent: true, .. } => 1,
-                Lane { places_wanted: Some(places), .. } => *places,
-                Lane { quick: true, .. } => self.places_each * CLAIM_AHEAD,
-                _ => self.places_each,
-            };
-            (id.clone(), wide(places.saturating_sub(lane.load())))
+            let places = lane.places_claimed(self.places_each).saturating_sub(lane.load());
+            (id.clone(), wide(places))
         });
         ClaimRoom {
-            total: wide(free * ahead),
+            total: wide((free * ahead).min(CLAIM_ROWS_MAX)),
             usual: wide(self.places_each),
             places: places.collect(),
             after_endpoint: self.after_endpoint.clone(),
@@ -314,10 +380,12 @@ impl Lanes {
         for lane in self.lanes.values_mut().filter(|lane| !lane.waiting.is_empty()) {
             let (out, kept): (Vec<_>, Vec<_>) = lane.waiting.drain(..).partition(|item| unwanted(item));
             lane.waiting = kept.into();
+            lane.waiting_bytes = lane.waiting.iter().map(|item| item.body.len()).sum();
             lane.backlog |= !out.is_empty();
             taken.extend(out);
         }
         self.waiting -= taken.len();
+        self.waiting_bytes -= taken.iter().map(|item| item.body.len()).sum::<usize>();
         taken
     }
 
@@ -442,6 +510,24 @@ mod tests {
     }
 
     #[test]
+    fn large_bodies_wait_in_smaller_numbers_and_are_claimed_so() {
+        let large = |endpoint_id| Outgoing { body: "x".repeat(100 * 1024).into(), ..item(endpoint_id) };
+        let mut lanes = Lanes::new(10, 3);
+        let taken = (0..LANE_WAITING_MAX).take_while(|_| lanes.push(large("a")).is_none()).count();
+        assert_eq!(taken, LANE_WAITING_BYTES_MAX / (100 * 1024));
+        assert!(lanes.push(large("b")).is_none(), "one endpoint leaves room for another");
+        assert_eq!(started(&mut lanes).len(), 4);
+        assert_eq!(lanes.take_waiting().len(), taken - 3);
+        assert!(!lanes.ended("a", QUICK));
+        let places: HashMap<_, _> = lanes.room().places.into_iter().collect();
+        assert_eq!(places["a"], 8, "ten of these fill half of what may wait, two are under way");
+        let endpoints: Vec<String> = (0..LANE_WAITING_MAX).map(|number| format!("e{number}")).collect();
+        let all = endpoints.iter().filter(|id| lanes.push(large(id)).is_none()).count();
+        assert_eq!((all, lanes.take_waiting().len()), (WAITING_BYTES_MAX / (100 * 1024), all));
+        assert_eq!((lanes.waiting(), lanes.waiting_bytes), (0, 0));
+    }
+
+    #[test]
     fn a_claim_that_filled_its_places_is_followed_by_another() {
         let mut lanes = Lanes::new(8, 2);
         let room = lanes.room();
@@ -451,9 +537,9 @@ mod tests {
         assert_eq!(started(&mut lanes).len(), 3);
         assert!(!lanes.ended("b", QUICK), "b had fewer rows than places");
         assert!(lanes.ended("a", QUICK), "a may have more");
-        // It answers quickly, so more is claimed than it has places.
+        // It answers within a millisecond, so much more is claimed than it has places.
         let places: HashMap<_, _> = lanes.room().places.into_iter().collect();
-        assert_eq!(places["a"], 15);
+        assert_eq!(places["a"], 127);
     }
 
     #[test]

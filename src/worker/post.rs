@@ -7,7 +7,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 
 use crate::domain::delivery::{Outcome, retry_after_seconds};
 use crate::domain::signature::{ed25519_signatures, standard_webhooks_signature, stripe_signature_header};
@@ -24,7 +24,13 @@ const EXCERPT_BYTES_MAX: usize = 1024;
 /// Longest error text that is kept, in bytes.
 const ERROR_BYTES_MAX: usize = 500;
 
-const SENDER: &str = "Checkstand/1 (+webhooks)";
+const SENDER: HeaderValue = HeaderValue::from_static("Checkstand/1 (+webhooks)");
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const UNCOMPRESSED: HeaderValue = HeaderValue::from_static("identity");
+const STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 /// What is to be sent.
 pub struct Message<'m> {
@@ -128,13 +134,13 @@ impl Poster {
         let sending = client
             .post(settings.url.clone())
             .headers(settings.headers.clone())
-            .header(CONTENT_TYPE, "application/json; charset=utf-8")
-            .header(ACCEPT_ENCODING, "identity")
+            .header(CONTENT_TYPE, JSON)
+            .header(ACCEPT_ENCODING, UNCOMPRESSED)
             .header(USER_AGENT, SENDER)
-            .header("stripe-signature", stripe)
-            .header("webhook-id", event_id)
-            .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", standard)
+            .header(STRIPE_SIGNATURE, stripe)
+            .header(WEBHOOK_ID, event_id)
+            .header(WEBHOOK_TIMESTAMP, timestamp)
+            .header(WEBHOOK_SIGNATURE, standard)
             .body(body.to_owned())
             .send();
         let mut response = match tokio::time::timeout(self.first_byte_timeout, sending).await {

@@ -92,11 +92,17 @@ function request()
 end
 "#;
 
-/// A webhook as the worker posts it, without its signature.
+/// A webhook with the headers of one that the worker posts, its signatures made up.
 const DELIVER: &str = r#"
 local headers, body, requests = {}, "", 0
 function init(arguments)
   headers["Content-Type"] = "application/json; charset=utf-8"
+  headers["Accept"] = "*/*"
+  headers["Accept-Encoding"] = "identity"
+  headers["User-Agent"] = "Checkstand/1 (+webhooks)"
+  headers["Stripe-Signature"] = "t=1760000000,v1=" .. string.rep("0", 64)
+  headers["webhook-timestamp"] = "1760000000"
+  headers["webhook-signature"] = "v1," .. string.rep("A", 43) .. "="
   body = arguments[1]
 end
 function request()

@@ -383,11 +383,12 @@ impl Bench {
     pub fn deliver(&mut self) {
         println!("Deliveries drained from the queue ({} events)", self.options.deliveries);
         let event = "x".repeat(EVENT_BYTES);
-        let ceiling = self.wrk.deliver(&self.sink.address, self.options.clients, self.options.seconds, &event).rate;
-        println!("  {:<44} {ceiling:>9.0}/s", "what the receiver takes from wrk");
         for endpoints in [1, 8] {
             self.add_endpoints(endpoints);
             for _ in 0..self.options.rounds {
+                let Options { clients, seconds, .. } = self.options;
+                let ceiling = self.wrk.deliver(&self.sink.address, clients, seconds, &event).rate;
+                println!("  {:<44} {ceiling:>9.0}/s", "what the receiver takes from wrk");
                 let run = self.drain();
                 println!(
                     "  {:<44} {:>9.0}/s   us/op: pg {:.0}, app {:.0}, receiver {:.0}   load {:.1}",

@@ -99,6 +99,7 @@ mod test_cards;
 mod test_mode;
 mod three_d_secure;
 mod tidy;
+mod webhook_commands;
 mod webhook_connections;
 mod webhook_crashes;
 mod webhook_endpoint_health;

@@ -81,12 +81,24 @@ async fn events_of_a_gateway_without_a_worker_are_delivered_by_another() {
     world.end().await;
 }
 
-/// As a process leaves them that wrote rows under its lease and died before it sent anything.
-const DIED_WITH_A_LEASE: &str =
+/// As a process leaves rows that died before it sent anything: those that it wrote come due when its lease ends, those
+/// that it claimed have been due all the time.
+const DIED_HAVING_WRITTEN: &str =
     "update delivery set lease_token = gen_random_uuid(), due_at = due_at + interval '30 seconds'";
+const DIED_HAVING_CLAIMED: &str =
+    "update delivery set lease_token = gen_random_uuid(), attempts = 1, leased_until = due_at + interval '30 seconds'";
 
 #[tokio::test]
-async fn what_a_dead_replica_had_leased_is_taken_over_when_the_lease_ends() {
+async fn what_a_dead_replica_had_written_is_taken_over_when_its_lease_ends() {
+    what_a_dead_replica_had_is_taken_over_when_its_lease_ends(DIED_HAVING_WRITTEN, 0).await;
+}
+
+#[tokio::test]
+async fn what_a_dead_replica_had_claimed_is_taken_over_when_its_lease_ends() {
+    what_a_dead_replica_had_is_taken_over_when_its_lease_ends(DIED_HAVING_CLAIMED, 50).await;
+}
+
+async fn what_a_dead_replica_had_is_taken_over_when_its_lease_ends(died: &'static str, begun: i64) {
     let mut world = World::with(WorldOptions { worker: false, ..WorldOptions::default() }).await;
     let merchant = world.merchant().await;
     let receiver = world.receiver(&merchant).await;
@@ -94,7 +106,7 @@ async fn what_a_dead_replica_had_leased_is_taken_over_when_the_lease_ends() {
         merchant.session().await;
     }
     assert_eq!(world.count("select count(*) from delivery").await, 50);
-    world.execute(DIED_WITH_A_LEASE).await;
+    world.execute(died).await;
     world.add_replica_with(true).await;
 
     // Another event goes through the queue meanwhile: a lease that still runs is respected.
@@ -106,6 +118,8 @@ async fn what_a_dead_replica_had_leased_is_taken_over_when_the_lease_ends() {
     receiver.wait_for_many(CREATED, 51).await;
     world.count_becomes("select count(*) from delivery", 0).await;
     assert_eq!(receiver.deliveries().len(), 51, "a taken-over delivery was sent twice");
+    let second_attempts = world.count("select count(*) from delivery_attempt where attempt = 2").await;
+    assert_eq!(second_attempts, begun, "an attempt that may have been made is counted");
     world.end().await;
 }
 

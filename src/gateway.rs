@@ -102,7 +102,9 @@ impl Gateway {
         }
         let smtp = config.smtp().map_err(|error| Error::Unavailable(error.to_string()))?;
         let smtp = smtp.map(SmtpClient::new).transpose().map_err(Error::Unavailable)?;
-        let clock = Arc::new(Clock::new(store.now().await?));
+        let clock = Arc::new(Clock::new(&store.clock_sample().await?));
+        // The first answer may have waited for its connection.
+        clock.set(&store.clock_sample().await?);
         let keyring = Arc::new(keyring);
         let vault = Arc::new(Vault::new(keyring.fingerprint_key()));
         let stripe = stripe(&config, &vault, &clock)?;

@@ -114,6 +114,6 @@ async fn prune_events(app: &App, now: DateTime<Utc>) -> Result<()> {
 /// # Errors
 /// The database's; the clock then runs on by itself.
 pub async fn set_clock(app: &App) -> Result<()> {
-    app.clock.set(app.store.now().await?);
+    app.clock.set(&app.store.clock_sample().await?);
     Ok(())
 }

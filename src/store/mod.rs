@@ -45,7 +45,7 @@ pub mod sessions;
 pub mod together;
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -53,6 +53,7 @@ use sqlx::{ConnectOptions, Connection as _, PgPool, Postgres};
 
 pub use page::{CreatedFilter, ListFilter, Page};
 
+use crate::clock::Sample;
 use crate::error::{Error, Result};
 
 /// A database transaction.
@@ -261,6 +262,17 @@ impl Store {
     pub async fn now(&self) -> Result<DateTime<Utc>> {
         let (now,): (DateTime<Utc>,) = sqlx::query_as("select clock_timestamp()").fetch_one(&self.pool).await?;
         Ok(now)
+    }
+
+    /// The database's clock, with what there is to know of how late it was heard.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn clock_sample(&self) -> Result<Sample> {
+        let asked_at = Instant::now();
+        let database_now = self.now().await?;
+        let answered_at = Instant::now();
+        Ok(Sample { database_now, waited: answered_at - asked_at, answered_at })
     }
 
     /// The pool, for single reads.

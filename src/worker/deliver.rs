@@ -90,7 +90,7 @@ impl Default for DeliverSettings {
     fn default() -> DeliverSettings {
         DeliverSettings {
             concurrency_total: 256,
-            concurrency_per_endpoint: 8,
+            concurrency_per_endpoint: 16,
             // Leaves an answer that is begun late some time to end.
             first_byte_timeout: Duration::from_secs(12),
             attempt_timeout: Duration::from_secs(15),

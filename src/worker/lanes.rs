@@ -25,11 +25,11 @@ const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 const CLAIM_AHEAD: Duration = Duration::from_secs(2);
 
 /// How far ahead at most, in multiples of the places: of an endpoint, and of the process.
-const CLAIM_AHEAD_MAX: usize = 64;
+const CLAIM_AHEAD_MAX: usize = 32;
 const CLAIM_AHEAD_TOTAL: usize = 8;
 
 /// Rows of one claim.
-const CLAIM_ROWS_MAX: usize = 512;
+const CLAIM_ROWS_MAX: usize = 256;
 
 /// One place in so many is not filled by claims. What is claimed has mostly failed before, so after a
 /// restart it may hang in every place it gets; what was just written still finds some free.
@@ -113,7 +113,7 @@ impl Lane {
             Lane { silent: true, .. } => 1,
             Lane { places_wanted: Some(places), .. } => places,
             Lane { ahead, body_bytes, .. } => {
-                let places_max = (LANE_WAITING_BYTES_MAX / body_bytes.max(1)).min(LANE_WAITING_MAX) / 2;
+                let places_max = (LANE_WAITING_BYTES_MAX / body_bytes.max(1)).min(LANE_WAITING_MAX / 2) / 2;
                 (places_each * ahead).min(places_max).max(places_each)
             }
         }
@@ -539,7 +539,7 @@ mod tests {
         assert!(lanes.ended("a", QUICK), "a may have more");
         // It answers within a millisecond, so much more is claimed than it has places.
         let places: HashMap<_, _> = lanes.room().places.into_iter().collect();
-        assert_eq!(places["a"], 127);
+        assert_eq!(places["a"], 63);
     }
 
     #[test]

@@ -90,11 +90,28 @@ impl Program {
         (status.success(), self.printed.join("\n"))
     }
 
-    /// Sends it a signal, such as `STOP` or `CONT`.
+    /// Sends it a signal, such as `CONT`.
     pub async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs").to_string();
         let sent = Command::new("kill").args([format!("-{name}"), pid]).status().await.expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Stops it in its tracks: none of its threads does anything before `CONT`.
+    pub async fn stand_still(&self) {
+        self.signal("STOP").await;
+        // The signal is on its way until each thread has been scheduled to take it.
+        let tasks = format!("/proc/{}/task", self.child.id().expect("it runs"));
+        crate::world::eventually("all threads standing still", async || {
+            let threads = std::fs::read_dir(&tasks).expect("the kernel tells");
+            let states = threads.map(|thread| {
+                // One that has just ended is looked for again.
+                let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+                stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
+            });
+            states.into_iter().all(|state| state == Some('T')).then_some(())
+        })
+        .await;
     }
 
     /// The most memory that it ever had resident, in kB.

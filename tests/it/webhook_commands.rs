@@ -147,7 +147,7 @@ async fn what_the_api_refuses_of_an_endpoint_the_command_line_refuses_too() {
     let before = operator.tells(&["endpoint", "show", &receiver.endpoint_id]).await;
     for (more, words) in [
         (&[][..], "say what to change"),
-        (&["--url", "http://169.254.169.254/"], "url"),
+        (&["--url", "http://169.254.169.254/"], "not an IP address"),
         (&["--events", "checkout.session.complted"], "complted"),
         (&["--concurrency", "65"], "between 1 and 64"),
         (&["--events-per-second", "0"], "between 1 and 1000"),

@@ -89,7 +89,7 @@ async fn of_three_replicas_one_that_stood_still_for_its_lease_changes_nothing_wh
     let (sleeper, base) = Program::serve(&world, &[]).await;
     merchant.at(&base).session().await;
     receiver.wait_for_many(CREATED, 1).await;
-    sleeper.signal("STOP").await;
+    sleeper.stand_still().await;
     // Its answer waits in its socket, and it is a bad one.
     receiver.answer_with(500);
     gate.add_permits(1);

@@ -15,7 +15,8 @@ pub fn machine_now() -> DateTime<Utc> {
     Utc::now()
 }
 
-/// What the database's clock showed, and how much later that may have been heard: the time is between the two.
+/// What the database's clock showed when it was asked. At `answered_at` it was at least that, and at most
+/// `waited` later.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// What it showed, some time after it was asked.

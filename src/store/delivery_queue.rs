@@ -1,8 +1,8 @@
 //! The queue of deliveries still owed, and the log of attempts.
-//! A claim takes due rows over with a fresh lease, fairly over the endpoints; it changes no indexed column, so that it
-//! is cheap (a heap-only update). Marks and releases are fenced by the lease's token, so a worker whose lease ran out changes nothing and logs nothing.
-//! Delivered rows leave the queue, dead ones stay, marked, until somebody asks for a resend. When the
-//! next attempt is due is decided in `domain/delivery.rs`.
+//! A claim takes due rows over with a fresh lease, fairly over the endpoints; it changes no indexed column, so
+//! that it is cheap (a heap-only update). Marks and releases are fenced by the lease's token, so a worker whose
+//! lease ran out changes nothing and logs nothing. Delivered rows leave the queue, dead ones stay, marked, until
+//! somebody asks for a resend. When the next attempt is due is decided in `domain/delivery.rs`.
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection, Row as _};
@@ -53,8 +53,8 @@ pub async fn claim(
     lease_until: DateTime<Utc>,
 ) -> Result<Vec<Outgoing>, Failure> {
     // The first CTE hops from endpoint to endpoint through the index, so that a backlog of one costs
-    // no more than its first row. Materialized, because rows that were locked must be taken; by their row ids (ctid),
-    // because then no planner ever reads the whole queue to find them.
+    // no more than its first row. The locked rows are taken by their ids (ctid), because then no planner ever reads
+    // the whole queue to find them; one that changed just before it was locked is left for the next claim.
     const SQL: &str = "
         with recursive owed (endpoint_id) as (
             (select endpoint_id from delivery where dead_at is null order by endpoint_id limit 1)

@@ -269,7 +269,8 @@ macro_rules! counted {
 }
 
 /// Puts the next piece of a replay's range into the queue, due at `now` with all attempts before it, and where the
-/// endpoint wants order, in its place among what is owed of the session. A first attempt that is still to be made is left alone. What is done is the caller's to write down.
+/// endpoint wants order, in its place among what is owed of the session. A first attempt that is still to be made
+/// is left alone, and so is one that is under way. What is done is the caller's to write down.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -293,7 +294,8 @@ pub async fn owe_batch(
              set attempts = 0, due_at = excluded.due_at, leased_until = null, dead_at = null,
                  lease_token = excluded.lease_token, parked = false,
                  session_id = excluded.session_id, session_sequence = excluded.session_sequence
-             where delivery.dead_at is not null or delivery.attempts > 0
+             where delivery.dead_at is not null
+                or delivery.attempts > case when delivery.leased_until > $9 then 1 else 0 end
          returning 1",
         counted!(),
     );

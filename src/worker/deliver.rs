@@ -269,7 +269,7 @@ impl Dispatcher {
             }
             self.claim_wanted |= self.lanes.wake(self.now());
             self.start_what_can_start();
-            if self.claim_wanted && self.claim.is_none() {
+            if self.claim_wanted && self.claim.is_none() && self.lanes.has_room() {
                 self.start_claim();
             }
         };
@@ -352,9 +352,6 @@ impl Dispatcher {
     fn start_claim(&mut self) {
         let room = self.lanes.room();
         self.claim_wanted = false;
-        if room.total == 0 {
-            return;
-        }
         let pool = self.attempts.look_up.keeper.pool.clone();
         let now = self.now();
         let lease_until = now + TimeDelta::seconds(LEASE_SECONDS);

@@ -21,14 +21,16 @@ const LANE_WAITING_BYTES_MAX: usize = 2 * 1024 * 1024;
 const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// An endpoint that answers is claimed for ahead of its free places: about as much as it takes in this time, going
-/// by its last answer, because that starts within moments. Claims cost the same for few rows as for many.
+/// by its last answer, because that starts within moments. A claim of many rows costs little more than one of few.
 const CLAIM_AHEAD: Duration = Duration::from_secs(2);
 
-/// How far ahead at most, in multiples of the places: of an endpoint, and of the process.
-const CLAIM_AHEAD_MAX: usize = 32;
-const CLAIM_AHEAD_TOTAL: usize = 8;
+/// How many rows, and bytes of bodies, may be in memory for one endpoint because of claims; half of what may wait is
+/// for what is written here.
+const LANE_CLAIMED_MAX: usize = 256;
+const LANE_CLAIMED_BYTES_MAX: usize = LANE_WAITING_BYTES_MAX / 2;
 
-/// Rows of one claim.
+/// How far ahead of all free places of the process, in multiples of them, and how many rows in one claim.
+const CLAIM_AHEAD_TOTAL: usize = 8;
 const CLAIM_ROWS_MAX: usize = 256;
 
 /// One place in so many is not filled by claims. What is claimed has mostly failed before, so after a
@@ -68,7 +70,7 @@ struct Lane {
     /// Whether it stands in the ring.
     queued: bool,
     silent: bool,
-    /// How many times its places are claimed for it, 1 unless it answers quickly.
+    /// How many times its places are claimed for it, 1 unless it answers within a second.
     ahead: usize,
     /// Whether the database may hold more that is due.
     backlog: bool,
@@ -106,15 +108,17 @@ impl Lane {
         !silent && ahead == 1 && !backlog && self.resting_until.is_none() && self.places_wanted.is_none()
     }
 
-    /// What may be in flight and wait here because of claims.
-    fn places_claimed(&self, places_each: usize) -> usize {
+    /// What may be in flight and wait here because of claims; of a process whose memory is half full, only what can
+    /// start.
+    fn places_claimed(&self, places_each: usize, is_crowded: bool) -> usize {
         match *self {
             Lane { resting_until: Some(_), .. } => 0,
             Lane { silent: true, .. } => 1,
             Lane { places_wanted: Some(places), .. } => places,
+            Lane { .. } if is_crowded => places_each,
             Lane { ahead, body_bytes, .. } => {
-                let places_max = (LANE_WAITING_BYTES_MAX / body_bytes.max(1)).min(LANE_WAITING_MAX / 2) / 2;
-                (places_each * ahead).min(places_max).max(places_each)
+                let claimed_max = LANE_CLAIMED_MAX.min(LANE_CLAIMED_BYTES_MAX / body_bytes.max(1));
+                places_each.saturating_mul(ahead).min(claimed_max).max(places_each)
             }
         }
     }
@@ -124,8 +128,8 @@ impl Lane {
     }
 
     /// The next ones are to be here before the last of these has gone.
-    fn wants_claim(&self, places_each: usize) -> bool {
-        let half_empty = self.load() * 2 <= self.places_claimed(places_each);
+    fn wants_claim(&self, places_each: usize, is_crowded: bool) -> bool {
+        let half_empty = self.load() * 2 <= self.places_claimed(places_each, is_crowded);
         self.backlog && !self.silent && self.resting_until.is_none() && half_empty
     }
 }
@@ -184,11 +188,14 @@ impl Lanes {
         let lane = self.lanes.entry(endpoint_id.clone()).or_default();
         let bytes = item.body.len();
         lane.body_bytes = (lane.body_bytes - lane.body_bytes / 8).max(bytes);
-        let is_full = lane.waiting.len() >= LANE_WAITING_MAX
-            || self.waiting >= WAITING_MAX
-            || !lane.waiting.is_empty() && lane.waiting_bytes + bytes > LANE_WAITING_BYTES_MAX
-            || self.waiting > 0 && self.waiting_bytes + bytes > WAITING_BYTES_MAX;
-        if is_full {
+        let can_start = lane.resting_until.is_none()
+            && lane.load() < lane.places(self.places_each)
+            && self.in_flight + self.ring.len() < self.places_total;
+        let lane_is_full = lane.waiting.len() >= LANE_WAITING_MAX
+            || !lane.waiting.is_empty() && lane.waiting_bytes + bytes > LANE_WAITING_BYTES_MAX;
+        let all_are_full = self.waiting >= WAITING_MAX || self.waiting_bytes + bytes > WAITING_BYTES_MAX;
+        // What waits for others keeps nothing waiting that need not wait.
+        if lane_is_full || all_are_full && !can_start {
             // It will be found in the database.
             lane.backlog = true;
             return Some(item);
@@ -228,6 +235,7 @@ impl Lanes {
     /// Takes an attempt that [`Lanes::start_next`] gave out as ended. True if it is time for a claim.
     pub fn ended(&mut self, endpoint_id: &str, showing: Showing) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
+        let is_crowded = self.is_crowded();
         let Some(lane) = self.lanes.get_mut(endpoint_id) else {
             return false;
         };
@@ -236,7 +244,7 @@ impl Lanes {
             Showing::Answered(after) => {
                 lane.silent = false;
                 let times = CLAIM_AHEAD.as_micros() / after.as_micros().max(1);
-                lane.ahead = usize::try_from(times).unwrap_or(usize::MAX).clamp(1, CLAIM_AHEAD_MAX);
+                lane.ahead = usize::try_from(times).unwrap_or(usize::MAX).max(1);
             }
             Showing::Silent => {
                 lane.silent = true;
@@ -251,7 +259,7 @@ impl Lanes {
             }
             Showing::Crowded { places } => lane.places_wanted = Some(places),
         }
-        let lane_wants = lane.wants_claim(self.places_each);
+        let lane_wants = lane.wants_claim(self.places_each, is_crowded);
         if lane.load() == 0 && lane.is_plain() {
             self.lanes.remove(endpoint_id);
         } else {
@@ -266,7 +274,25 @@ impl Lanes {
 
     /// Whether it is time for another claim when one has ended.
     pub fn wants_claim(&self) -> bool {
-        self.wants_claim_for_any() || self.lanes.values().any(|lane| lane.wants_claim(self.places_each))
+        let is_crowded = self.is_crowded();
+        self.wants_claim_for_any() || self.lanes.values().any(|lane| lane.wants_claim(self.places_each, is_crowded))
+    }
+
+    /// Whether what waits takes up half of what may wait.
+    fn is_crowded(&self) -> bool {
+        self.waiting * 2 > WAITING_MAX || self.waiting_bytes * 2 > WAITING_BYTES_MAX
+    }
+
+    fn free_for_claims(&self) -> usize {
+        let for_claims = self.places_total - self.places_total / PLACES_PER_UNCLAIMED;
+        let free = for_claims.saturating_sub(self.in_flight);
+        // Work that could start and may not shows that all places are taken.
+        if self.ring.is_empty() { free } else { 0 }
+    }
+
+    /// Whether a claim may take anything now.
+    pub fn has_room(&self) -> bool {
+        self.free_for_claims() > 0
     }
 
     /// Takes back a delivery that [`Lanes::start_next`] gave out and that was not attempted: it is the next one.
@@ -319,13 +345,10 @@ impl Lanes {
 
     /// What a claim may take now; nothing at all if `total` is 0.
     pub fn room(&self) -> ClaimRoom {
-        let for_claims = self.places_total - self.places_total / PLACES_PER_UNCLAIMED;
-        let free = for_claims.saturating_sub(self.in_flight);
-        // Work that could start and may not shows that all places are taken.
-        let free = if self.ring.is_empty() { free } else { 0 };
+        let (free, is_crowded) = (self.free_for_claims(), self.is_crowded());
         let ahead = if self.in_flight * 2 <= self.places_total { CLAIM_AHEAD_TOTAL } else { 1 };
         let places = self.lanes.iter().map(|(id, lane)| {
-            let places = lane.places_claimed(self.places_each).saturating_sub(lane.load());
+            let places = lane.places_claimed(self.places_each, is_crowded).saturating_sub(lane.load());
             (id.clone(), wide(places))
         });
         ClaimRoom {
@@ -354,12 +377,13 @@ impl Lanes {
         for (endpoint_id, places) in &room.places {
             if let Some(lane) = self.lanes.get_mut(endpoint_id) {
                 let taken = taken.remove(endpoint_id.as_str()).unwrap_or(0);
-                lane.backlog = taken >= *places;
+                // A claim that came to its own end says nothing of those it had not come to.
+                lane.backlog = taken >= *places || self.backlog && (taken > 0 || lane.backlog);
             }
         }
         for (endpoint_id, taken) in taken {
             let lane = self.lanes.entry(endpoint_id.to_owned()).or_default();
-            lane.backlog = taken >= room.usual;
+            lane.backlog = taken >= room.usual || self.backlog;
         }
         rows.into_iter().filter_map(|row| self.push(row)).collect()
     }
@@ -401,153 +425,5 @@ fn wide(count: usize) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn item(endpoint_id: &str) -> Outgoing {
-        Outgoing {
-            event_id: "evt_1".to_owned(),
-            event_created_at: DateTime::UNIX_EPOCH,
-            endpoint_id: endpoint_id.to_owned(),
-            merchant_id: "m_1".to_owned(),
-            livemode: false,
-            body: "{}".into(),
-            lease_token: uuid::Uuid::nil(),
-            lease_until: DateTime::UNIX_EPOCH,
-            attempt: 1,
-        }
-    }
-
-    fn started(lanes: &mut Lanes) -> Vec<String> {
-        std::iter::from_fn(|| lanes.start_next()).map(|item| item.endpoint_id).collect()
-    }
-
-    const QUICK: Showing = Showing::Answered(Duration::from_millis(1));
-
-    #[test]
-    fn an_endpoint_takes_its_own_places_and_turns_go_round() {
-        let mut lanes = Lanes::new(6, 2);
-        for endpoint_id in ["a", "a", "a", "a", "b", "c", "c"] {
-            assert!(lanes.push(item(endpoint_id)).is_none());
-        }
-        assert_eq!(started(&mut lanes), ["a", "b", "c", "a", "c"]);
-        assert_eq!((lanes.in_flight(), lanes.waiting()), (5, 2));
-        lanes.ended("a", QUICK);
-        assert_eq!(started(&mut lanes), ["a"]);
-        lanes.ended("c", QUICK);
-        assert!(started(&mut lanes).is_empty());
-    }
-
-    #[test]
-    fn a_silent_endpoint_has_one_place_until_it_answers() {
-        let mut lanes = Lanes::new(10, 3);
-        for _ in 0..9 {
-            assert!(lanes.push(item("a")).is_none());
-        }
-        assert_eq!(started(&mut lanes).len(), 3);
-        for _ in 0..3 {
-            lanes.ended("a", Showing::Silent);
-        }
-        assert_eq!(started(&mut lanes).len(), 1);
-        assert_eq!(lanes.room().places, [("a".to_owned(), 0)]);
-        lanes.ended("a", QUICK);
-        assert_eq!(started(&mut lanes).len(), 3);
-    }
-
-    #[test]
-    fn a_resting_endpoint_starts_nothing_until_it_has_rested() {
-        let mut lanes = Lanes::new(10, 3);
-        for endpoint_id in ["a", "a", "a", "a", "b"] {
-            assert!(lanes.push(item(endpoint_id)).is_none());
-        }
-        assert_eq!(started(&mut lanes), ["a", "b", "a", "a"]);
-        let until = DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(5);
-        for _ in 0..2 {
-            lanes.ended("a", Showing::Resting { until });
-            lanes.put_back(item("a"));
-        }
-        lanes.ended("a", QUICK);
-        assert!(started(&mut lanes).is_empty());
-        assert_eq!(lanes.next_rested_at(), Some(until));
-        let places: HashMap<_, _> = lanes.room().places.into_iter().collect();
-        assert_eq!(places["a"], 0, "nothing is claimed for it");
-        assert!(!lanes.wake(until - chrono::TimeDelta::milliseconds(1)) && started(&mut lanes).is_empty());
-        assert!(lanes.wake(until));
-        assert_eq!((started(&mut lanes).len(), lanes.waiting(), lanes.next_rested_at()), (3, 0, None));
-    }
-
-    #[test]
-    fn an_endpoint_that_wants_one_at_a_time_gets_one_at_a_time() {
-        let mut lanes = Lanes::new(10, 3);
-        for _ in 0..4 {
-            assert!(lanes.push(item("a")).is_none());
-        }
-        assert_eq!(started(&mut lanes).len(), 3);
-        for _ in 0..2 {
-            lanes.ended("a", Showing::Crowded { places: 1 });
-            lanes.put_back(item("a"));
-        }
-        assert!(started(&mut lanes).is_empty());
-        for _ in 0..3 {
-            lanes.ended("a", QUICK);
-            assert_eq!(started(&mut lanes).len(), 1);
-        }
-        assert_eq!((lanes.waiting(), lanes.in_flight_to("a")), (0, 1));
-        assert_eq!(lanes.room().places, [("a".to_owned(), 0)]);
-    }
-
-    #[test]
-    fn memory_is_bounded_for_each_endpoint() {
-        let mut lanes = Lanes::new(10, 3);
-        for _ in 0..LANE_WAITING_MAX {
-            assert!(lanes.push(item("a")).is_none());
-        }
-        assert!(lanes.push(item("a")).is_some());
-        assert!(lanes.push(item("b")).is_none());
-        assert_eq!(lanes.take_waiting().len(), LANE_WAITING_MAX + 1);
-        assert_eq!(lanes.waiting(), 0);
-        assert!(started(&mut lanes).is_empty());
-    }
-
-    #[test]
-    fn large_bodies_wait_in_smaller_numbers_and_are_claimed_so() {
-        let large = |endpoint_id| Outgoing { body: "x".repeat(100 * 1024).into(), ..item(endpoint_id) };
-        let mut lanes = Lanes::new(10, 3);
-        let taken = (0..LANE_WAITING_MAX).take_while(|_| lanes.push(large("a")).is_none()).count();
-        assert_eq!(taken, LANE_WAITING_BYTES_MAX / (100 * 1024));
-        assert!(lanes.push(large("b")).is_none(), "one endpoint leaves room for another");
-        assert_eq!(started(&mut lanes).len(), 4);
-        assert_eq!(lanes.take_waiting().len(), taken - 3);
-        assert!(!lanes.ended("a", QUICK));
-        let places: HashMap<_, _> = lanes.room().places.into_iter().collect();
-        assert_eq!(places["a"], 8, "ten of these fill half of what may wait, two are under way");
-        let endpoints: Vec<String> = (0..LANE_WAITING_MAX).map(|number| format!("e{number}")).collect();
-        let all = endpoints.iter().filter(|id| lanes.push(large(id)).is_none()).count();
-        assert_eq!((all, lanes.take_waiting().len()), (WAITING_BYTES_MAX / (100 * 1024), all));
-        assert_eq!((lanes.waiting(), lanes.waiting_bytes), (0, 0));
-    }
-
-    #[test]
-    fn a_claim_that_filled_its_places_is_followed_by_another() {
-        let mut lanes = Lanes::new(8, 2);
-        let room = lanes.room();
-        assert_eq!((room.total, room.usual), (48, 2));
-        let left_over = lanes.claimed(&room, vec![item("a"), item("a"), item("b")]);
-        assert!(left_over.is_empty());
-        assert_eq!(started(&mut lanes).len(), 3);
-        assert!(!lanes.ended("b", QUICK), "b had fewer rows than places");
-        assert!(lanes.ended("a", QUICK), "a may have more");
-        // It answers within a millisecond, so much more is claimed than it has places.
-        let places: HashMap<_, _> = lanes.room().places.into_iter().collect();
-        assert_eq!(places["a"], 63);
-    }
-
-    #[test]
-    fn a_claim_that_ran_out_of_places_goes_on_where_it_stopped() {
-        let mut lanes = Lanes::new(8, 2);
-        let room = ClaimRoom { total: 3, usual: 2, after_endpoint: "b".to_owned(), ..lanes.room() };
-        lanes.claimed(&room, vec![item("c"), item("c"), item("a")]);
-        assert_eq!(lanes.room().after_endpoint, "a");
-        assert!(lanes.take_expired(DateTime::UNIX_EPOCH).is_empty());
-    }
-}
+#[path = "lanes_tests.rs"]
+mod tests;

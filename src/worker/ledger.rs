@@ -1,8 +1,8 @@
 //! Writes what became of deliveries: marks of attempts and releases of rows, in batches.
-//! The first mark after a rest is written at once; under load marks gather for some milliseconds, which nobody waits
-//! for, because a statement for many costs little more than one for few. While the database is away, marks are kept and tried again until their leases must have run out; the full
-//! queue then holds the attempts back. A mark that the database refuses is dropped alone, not with
-//! its neighbours.
+//! The first mark after a rest is written at once; under load marks gather for some milliseconds, because a
+//! statement for many costs little more than one for few. While the database is away, marks are kept and tried
+//! again until their leases must have run out; the full queue then holds the attempts back. A mark that the
+//! database refuses is dropped alone, not with its neighbours.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ use crate::worker::settings::SettingsCache;
 /// Marks in one statement.
 const MARKS_BATCH_MAX: usize = 512;
 
-/// Between the end of one batch of marks and the beginning of the next, unless that is full before.
+/// Between the end of one batch of marks and the beginning of the next, unless that is full at once. A delivery that
+/// comes in order behind another waits for this as well.
 const MARKS_GATHER: Duration = Duration::from_millis(10);
 
 /// Marks that may wait; beyond it the attempts wait with theirs.
@@ -74,6 +75,8 @@ impl Ledger {
                 let _ = tokio::time::timeout_at(gathered_until, self.closing.cancelled()).await;
                 self.take_waiting_marks(&mut marks);
             }
+            // However many marks there are, what is given back goes with them.
+            self.take_waiting_releases(&mut releases);
             self.write(marks, releases).await;
             gathered_until = Instant::now() + MARKS_GATHER;
         }
@@ -81,11 +84,7 @@ impl Ledger {
         loop {
             let (mut marks, mut releases) = (Vec::new(), Vec::new());
             self.take_waiting_marks(&mut marks);
-            while releases.len() < RELEASES_BATCH_MAX
-                && let Ok(release) = self.releases.try_recv()
-            {
-                releases.push(release);
-            }
+            self.take_waiting_releases(&mut releases);
             if marks.is_empty() && releases.is_empty() {
                 return;
             }
@@ -98,6 +97,14 @@ impl Ledger {
             && let Ok(mark) = self.marks.try_recv()
         {
             marks.push(mark);
+        }
+    }
+
+    fn take_waiting_releases(&mut self, releases: &mut Vec<Release>) {
+        while releases.len() < RELEASES_BATCH_MAX
+            && let Ok(release) = self.releases.try_recv()
+        {
+            releases.push(release);
         }
     }
 

@@ -118,6 +118,27 @@ async fn a_replay_sends_what_was_asked_for_to_whom_it_was_asked_for() {
 }
 
 #[tokio::test]
+async fn first_attempts_under_way_are_not_made_twice_because_of_a_replay() {
+    let mut world = World::without_worker().await;
+    let merchant = world.merchant().await;
+    let receiver = world.receiver(&merchant).await;
+    let gate = receiver.hold_answers();
+    const SESSIONS: usize = 5;
+    for _ in 0..SESSIONS {
+        merchant.session().await;
+    }
+    world.add_replica_with(true).await;
+    receiver.wait_for_many(CREATED, SESSIONS).await;
+    let told = replay(&merchant, &[("from", &a_minute_ago(&world))]).await;
+    let ended = ended(&merchant, &told).await;
+    assert_eq!((&ended["events_scanned"], &ended["deliveries"]), (&SESSIONS.into(), &0.into()));
+    gate.add_permits(2 * SESSIONS);
+    world.count_becomes("select count(*) from delivery", 0).await;
+    assert_eq!(receiver.deliveries().len(), SESSIONS);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn only_what_failed_comes_again_whether_it_waits_or_was_given_up() {
     let world = World::start().await;
     let merchant = world.merchant().await;

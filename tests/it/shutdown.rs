@@ -67,12 +67,12 @@ async fn a_delivery_under_way_is_finished_and_one_that_waits_is_given_back() {
     let merchant = world.merchant().await;
     let receiver = world.receiver(&merchant).await;
     let gate = receiver.hold_answers();
-    const SESSIONS: usize = 20;
+    const SESSIONS: usize = 25;
     for _ in 0..SESSIONS {
         merchant.session().await;
     }
     // As many as one endpoint gets at once; the others wait in memory.
-    const AT_ONCE: usize = 8;
+    const AT_ONCE: usize = 16;
     receiver.wait_for_many(CREATED, AT_ONCE).await;
 
     let mut stopping = world.replicas.remove(0);

@@ -14,7 +14,7 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("clock", ""), ("crash", ""), ("headers", ""), ("smtp", ""), ("telemetry", ""),
     ("error", "domain"), ("i18n", "domain"), ("keyring", "domain"), ("server", "telemetry"),
     // Speak, remember, ask those who move money. A mail is a row and reads in the payer's language.
-    ("wire", "domain"), ("vault", "domain"), ("providers", "domain headers i18n vault"), ("store", "domain error"),
+    ("wire", "domain"), ("vault", "domain"), ("providers", "domain headers i18n vault"), ("store", "domain clock error"),
     ("mailer", "domain i18n"),
     // Waits, to do together.
     ("queue", "domain error store"),

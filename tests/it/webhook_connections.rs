@@ -13,7 +13,7 @@ const OWED: &str = "select count(*) from delivery";
 const ATTEMPTS_MAX: &str = "select max(attempt)::int8 from delivery_attempt";
 
 /// Deliveries at once to one endpoint, unless the operator says otherwise.
-const PLACES: usize = 8;
+const PLACES: usize = 16;
 
 /// Lets every answer go.
 const ALL: usize = 10_000;

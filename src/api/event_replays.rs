@@ -18,6 +18,7 @@ use crate::wire::event_replay::EventReplay;
 /// Which events to send again, and to whom.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "`expand` only has to decode: there is nothing to expand")]
 pub struct CreateEventReplay {
     /// The first second of the range.
     pub from: i64,
@@ -29,6 +30,8 @@ pub struct CreateEventReplay {
     pub only_failed: Option<bool>,
     /// One endpoint, whatever it subscribes to; every one that subscribes unless given.
     pub webhook_endpoint: Option<String>,
+    /// Paths to expand; there is nothing to expand.
+    pub expand: Option<Vec<String>>,
 }
 
 /// Begins to send a range of events again, whether or not they arrived before.

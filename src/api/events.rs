@@ -105,9 +105,12 @@ pub async fn deliveries(Id(id): Id, call: Call) -> Result<Found<EventDeliveries>
 /// Where to send an event again.
 #[derive(Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "`expand` only has to decode: there is nothing to expand")]
 pub struct ResendEvent {
     /// One endpoint; every subscribed one unless given.
     pub webhook_endpoint: Option<String>,
+    /// Paths to expand; there is nothing to expand.
+    pub expand: Option<Vec<String>>,
 }
 
 /// Sends an event again.

@@ -10,6 +10,7 @@ use checkstand::app::App;
 use checkstand::config::Config;
 use checkstand::dev;
 use checkstand::dev::postgres::{EmbeddedOptions, EmbeddedPostgres, Purpose, default_data_dir};
+use checkstand::domain::event_types::judge_pattern;
 use checkstand::error::Error;
 use checkstand::gateway::{Gateway, Roles};
 use checkstand::ops::replay::{Answer, Write};
@@ -91,6 +92,14 @@ pub fn write(caller: Caller) -> Write {
     Write { caller, request_id: None, idempotency: None }
 }
 
+/// Reads an event's name or a pattern of names; what no event is called is refused, as by the API.
+///
+/// # Errors
+/// A sentence with the nearest name that there is.
+pub fn event_name(text: &str) -> Result<String, String> {
+    judge_pattern(text).map(|()| text.to_owned())
+}
+
 /// Which page of a list.
 #[derive(Args, Debug)]
 pub struct PageOptions {
@@ -103,9 +112,15 @@ pub struct PageOptions {
 }
 
 impl PageOptions {
-    /// The page.
-    pub fn page(self) -> Page {
-        Page { limit: self.limit, starting_after: self.after, ending_before: None }
+    /// The page. `parse_id` reads ids of what is listed.
+    ///
+    /// # Errors
+    /// When it is to begin behind something else: it would begin anew and be taken for what follows.
+    pub fn page<T>(self, parse_id: impl Fn(&str) -> Option<T>) -> Result<Page, Failure> {
+        if self.after.as_deref().is_some_and(|id| parse_id(id).is_none()) {
+            return Err("--after is not the id of an object in this list".into());
+        }
+        Ok(Page { limit: self.limit, starting_after: self.after, ending_before: None })
     }
 }
 
@@ -202,4 +217,36 @@ where
 /// When the answer is not JSON.
 pub fn answered(answer: &Answer) -> Result<Value, Failure> {
     serde_json::from_str(&answer.body).map_err(|error| Failure::from(format!("the answer is not JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use checkstand::domain::id::EventId;
+
+    use super::*;
+
+    #[test]
+    fn event_names_are_those_of_the_api() {
+        for good in ["*", "checkout.session.completed", "checkout.session.*", "payment_intent.*"] {
+            assert_eq!(event_name(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "checkout..completed", "checkout.session.complted", "checkout.*.completed", ".*", "a b"] {
+            assert!(event_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_page_goes_on_behind_an_id_of_its_own_kind_only() {
+        let behind = |after: Option<&str>| {
+            PageOptions { limit: 20, after: after.map(str::to_owned) }
+                .page(EventId::parse)
+                .map(|page| page.starting_after)
+        };
+        let id = "evt_00000000000000000000000000";
+        assert_eq!(behind(None).expect("the first page"), None);
+        assert_eq!(behind(Some(id)).expect("the next page").as_deref(), Some(id));
+        for other in ["", "nonsense", "we_00000000000000000000000000"] {
+            assert!(behind(Some(other)).is_err(), "{other}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use checkstand::domain::id::{EventId, EventReplayId};
 use checkstand::ops::event_replays::{self, NewReplay};
 use checkstand::ops::events;
 use checkstand::store::events::{self as rows, Filter, StoredEvent};
@@ -10,7 +11,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::admin::{AdminOptions, PageOptions, Scope, administer, answered, more_behind, write};
+use super::admin::{AdminOptions, PageOptions, Scope, administer, answered, event_name, more_behind, write};
 use super::output::{self, Failure, Output, Table, cut, text_of, time, unix_time};
 
 /// Characters of a receiver's answer or an error that a row shows.
@@ -36,7 +37,7 @@ Examples:
         #[command(flatten)]
         scope: Scope,
         /// Only this type, or a family such as checkout.session.*
-        #[arg(long = "type", value_name = "TYPE")]
+        #[arg(long = "type", value_name = "TYPE", value_parser = event_name)]
         kind: Option<String>,
         /// Only those with a delivery that is still owed or was given up
         #[arg(long)]
@@ -94,7 +95,7 @@ struct ReplayOptions {
     #[arg(long, value_name = "TIME")]
     to: Option<DateTime<Utc>>,
     /// Events, separated by commas: names, or families such as checkout.session.*; all unless given
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = event_name)]
     types: Vec<String>,
     /// Only deliveries that failed or were given up
     #[arg(long)]
@@ -127,7 +128,7 @@ impl EventCommand {
                     delivery_success: failed.then_some(false),
                     ..Filter::default()
                 };
-                let page = page.page();
+                let page = page.page(EventId::parse)?;
                 if output.json {
                     return output.show("", &events::list(app, &caller, &filter, &page).await?);
                 }
@@ -162,7 +163,8 @@ impl EventCommand {
                 output.show(&text, &made)
             }
             EventAction::Replays { scope, page } => {
-                let found = event_replays::list(app, &scope.caller(app).await?, &page.page()).await?;
+                let page = page.page(EventReplayId::parse)?;
+                let found = event_replays::list(app, &scope.caller(app).await?, &page).await?;
                 let mut table =
                     Table::new(&["id", "status", "from", "to", "reached", "events", "deliveries", "endpoint"]);
                 for replay in &found.data {

@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::admin::event_name;
 use super::api_client::{ApiClient, ApiOptions, said};
 use super::output::{self, Failure, cut};
 use super::process::stop_signal;
@@ -51,7 +52,7 @@ pub struct ListenOptions {
     #[arg(long, value_name = "URL", value_parser = web_address)]
     forward_to: Option<Url>,
     /// Events, separated by commas: names, families such as checkout.session.*, or * for all
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "*")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "*", value_parser = event_name)]
     events: Vec<String>,
     /// The secret to sign with, whsec_…; a new one unless given
     #[arg(long, value_name = "SECRET", env = "CHECKSTAND_LISTEN_SECRET", hide_env_values = true)]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use checkstand::domain::id::SessionId;
 use checkstand::ops::sessions;
 use checkstand::store::sessions::Filter;
 use checkstand::wire::checkout_session::CheckoutSession;
@@ -87,8 +88,9 @@ impl SessionCommand {
                     Status::Expired => "expired".to_owned(),
                 });
                 let filter = Filter { status, ..Filter::default() };
+                let page = page.page(SessionId::parse)?;
                 let caller = scope.caller(app).await?;
-                list(output, &sessions::list(app, &caller, &filter, &page.page(), &Expand::default()).await?)
+                list(output, &sessions::list(app, &caller, &filter, &page, &Expand::default()).await?)
             }
             SessionAction::Show(target) => {
                 let caller = caller(app, &target.merchant, target.is_live()).await?;

@@ -241,6 +241,7 @@ pub async fn update(
     if let Some(url) = &change.url {
         check_url(app, &write.caller, url)?;
     }
+    let wants_no_order = change.options.ordered == Some(false);
     let caller = &write.caller;
     let answer = write
         .once(app, async |connection, now| {
@@ -267,10 +268,17 @@ pub async fn update(
                 _ => {}
             }
             endpoints::save(connection, &endpoint, &sealed).await?;
+            if wants_no_order {
+                // Nothing that is delivered from now on tells those that wait behind it.
+                endpoint_health::unpark_all(connection, &endpoint_id, now).await?;
+            }
             Ok((Answer::new(&render(&endpoint, None, now)), Vec::new()))
         })
         .await?;
     app.endpoint_changed(endpoint_id.as_str());
+    if wants_no_order && let Some(outbox) = &app.outbox {
+        (outbox.wake)();
+    }
     Ok(answer)
 }
 

@@ -54,7 +54,8 @@ pub async fn claim(
 ) -> Result<Vec<Outgoing>, Failure> {
     // The first CTE hops from endpoint to endpoint through the index, so that a backlog of one costs
     // no more than its first row. The locked rows are taken by their ids (ctid), because then no planner ever reads
-    // the whole queue to find them; one that changed just before it was locked is left for the next claim.
+    // the whole queue to find them; one that changed just before it was locked is left for the next claim. The commit
+    // is not waited for to be on disk: a claim that a crash of the database undoes is only made again.
     const SQL: &str = "
         with recursive owed (endpoint_id) as (
             (select endpoint_id from delivery where dead_at is null order by endpoint_id limit 1)
@@ -71,6 +72,7 @@ pub async fn claim(
                 on r.endpoint_id = o.endpoint_id
             left join webhook_endpoint_health h on h.endpoint_id = o.endpoint_id
             where coalesce(r.places, $4) > 0 and (h.paused_until is null or h.paused_until <= $6)
+              and (select set_config('synchronous_commit', 'off', true)) = 'off'
             order by w.id <= $5, w.id
         ), candidate as materialized (
             select c.row_id from place p cross join lateral (
@@ -84,10 +86,11 @@ pub async fn claim(
             update delivery d
             set leased_until = $7, lease_token = $8, attempts = d.attempts + 1, parked = false
             where d.ctid = any (array(select row_id from candidate))
-            returning d.event_id, d.event_created_at, d.endpoint_id, d.merchant_id, d.attempts, d.due_at
+            returning d.event_id, d.event_created_at, d.endpoint_id, d.merchant_id, d.attempts, d.due_at,
+                      d.again
         )
         select c.event_id, c.event_created_at, c.endpoint_id, c.merchant_id, c.attempts,
-               coalesce(e.livemode, true) as livemode, coalesce(e.body, '') as body
+               coalesce(e.livemode, true) as livemode, coalesce(e.body, '') as body, c.again
         from claimed c
         left join event e on e.created_at = c.event_created_at and e.id = c.event_id
         order by c.due_at";
@@ -114,6 +117,7 @@ pub async fn claim(
                 attempt: row.try_get(4)?,
                 livemode: row.try_get(5)?,
                 body: row.try_get::<&str, _>(6)?.into(),
+                again: row.try_get(7)?,
                 lease_token: token,
                 lease_until,
             })
@@ -385,8 +389,8 @@ pub async fn resend(
 ) -> Result<Vec<String>, Failure> {
     const SQL: &str = concat!(
         "insert into delivery (endpoint_id, event_id, event_created_at, merchant_id,
-                               attempts, due_at, lease_token)
-         select w.id, e.id, e.created_at, e.merchant_id, 0, $5, gen_random_uuid()
+                               attempts, due_at, lease_token, again)
+         select w.id, e.id, e.created_at, e.merchant_id, 0, $5, gen_random_uuid(), true
          from event e
          join webhook_endpoint w on w.merchant_id = e.merchant_id and w.livemode = e.livemode
              and w.status = 'enabled'
@@ -396,7 +400,7 @@ pub async fn resend(
         " else w.id = $4 end
          on conflict (endpoint_id, event_id) do update
              set attempts = 0, due_at = excluded.due_at, leased_until = null, dead_at = null,
-                 lease_token = excluded.lease_token
+                 lease_token = excluded.lease_token, again = true
          returning endpoint_id"
     );
     sqlx::query_scalar(SQL)

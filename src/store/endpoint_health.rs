@@ -113,7 +113,7 @@ pub async fn take_slot(
 /// What order an endpoint that asks for it demands of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It belongs to no session, or was written before the endpoint asked for order.
+    /// It belongs to no session, was written before the endpoint asked for order, or the endpoint asks for it no more.
     Free,
     /// It is the first of this session that is still owed.
     First {
@@ -131,12 +131,15 @@ pub async fn park_behind_earlier(
     item: &Outgoing,
     now: DateTime<Utc>,
 ) -> Result<Turn, Failure> {
+    // Whether the endpoint wants order is read again, because what a process remembers of it may be seconds old, and
+    // nothing wakes what is parked after the wish was taken back ([`unpark_all`]).
     // The earlier row is locked: whoever is finishing it right now is waited for, and whoever comes after
     // us finds our row parked. So the word that it has left cannot slip through in between.
     const SQL: &str = "
         with own as (
             select session_id, session_sequence from delivery
             where endpoint_id = $1 and event_id = $2 and session_id is not null
+              and exists (select 1 from webhook_endpoint w where w.id = $1 and w.ordered)
         ), earlier as materialized (
             select greatest(p.due_at, p.leased_until) as due_at from delivery p
             where p.endpoint_id = $1 and p.session_id = (select session_id from own)
@@ -183,6 +186,19 @@ pub async fn unpark(
         where d.endpoint_id = s.endpoint_id and d.event_id = n.event_id and n.parked and d.parked";
     let (endpoints, sessions): (Vec<&str>, Vec<&str>) = sessions.iter().copied().unzip();
     let done = sqlx::query(SQL).bind(endpoints).bind(sessions).bind(now).execute(connection).await?;
+    Ok(done.rows_affected())
+}
+
+/// Makes all parked deliveries of an endpoint due now, because it wants order no more. Returns how many there were.
+pub async fn unpark_all(
+    connection: &mut PgConnection,
+    endpoint_id: &EndpointId,
+    now: DateTime<Utc>,
+) -> Result<u64, Failure> {
+    const SQL: &str = "
+        update delivery set due_at = $2, leased_until = null, parked = false, lease_token = gen_random_uuid()
+        where endpoint_id = $1 and parked and dead_at is null";
+    let done = sqlx::query(SQL).bind(endpoint_id.as_str()).bind(now).execute(connection).await?;
     Ok(done.rows_affected())
 }
 

@@ -207,6 +207,8 @@ pub async fn is_deliverable(
 }
 
 /// Counts deliveries that are due to the endpoints of a replay and that nobody has taken up, `count_max` at most.
+/// Those of paused endpoints are left out, because the others would wait for the pause's end; where all are paused,
+/// there is nobody to go on for, and they count.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -217,9 +219,14 @@ pub async fn backlog(
     count_max: i64,
 ) -> Result<i64> {
     let count = sqlx::query_scalar(
-        "select count(*) from (
-             select 1 from webhook_endpoint w join delivery d on d.endpoint_id = w.id
+        "with meant as (
+             select w.id, coalesce(h.paused_until > $4, false) as is_paused
+             from webhook_endpoint w left join webhook_endpoint_health h on h.endpoint_id = w.id
              where w.merchant_id = $1 and w.livemode = $2 and w.status = 'enabled' and ($3::text is null or w.id = $3)
+         )
+         select count(*) from (
+             select 1 from meant m join delivery d on d.endpoint_id = m.id
+             where m.is_paused = (select bool_and(is_paused) from meant)
                and d.dead_at is null and d.due_at <= $4 and (d.leased_until is null or d.leased_until <= $4)
              limit $5) due",
     )
@@ -254,7 +261,7 @@ macro_rules! looked_at {
             order by id limit $6
         ), e as (
             select * from looked_at
-            where cardinality($7::text[]) = 0 or type = any ($7)
+            where cardinality($7::text[]) = 0 or '*' = any ($7) or type = any ($7)
                or exists (select 1 from unnest($7) as k (kind)
                           where k.kind like '%.*' and starts_with(type, left(k.kind, -1)))
         ), owed as ("
@@ -283,8 +290,8 @@ pub async fn owe_batch(
     const ALL: &str = concat!(
         looked_at!(),
         "insert into delivery (endpoint_id, event_id, event_created_at, merchant_id, attempts, due_at, lease_token,
-                               session_id, session_sequence)
-         select w.id, e.id, e.created_at, e.merchant_id, 0, $9, gen_random_uuid(),
+                               again, session_id, session_sequence)
+         select w.id, e.id, e.created_at, e.merchant_id, 0, $9, gen_random_uuid(), true,
                 case when w.ordered then e.session_id end, case when w.ordered then e.session_sequence end
          from e join webhook_endpoint w on w.merchant_id = $1 and w.livemode = $2 and w.status = 'enabled'
              and case when $8::text is null then ",
@@ -292,7 +299,7 @@ pub async fn owe_batch(
         " else w.id = $8 end
          on conflict (endpoint_id, event_id) do update
              set attempts = 0, due_at = excluded.due_at, leased_until = null, dead_at = null,
-                 lease_token = excluded.lease_token, parked = false,
+                 lease_token = excluded.lease_token, parked = false, again = true,
                  session_id = excluded.session_id, session_sequence = excluded.session_sequence
              where delivery.dead_at is not null
                 or delivery.attempts > case when delivery.leased_until > $9 then 1 else 0 end
@@ -302,7 +309,7 @@ pub async fn owe_batch(
     const FAILED: &str = concat!(
         looked_at!(),
         "update delivery d set attempts = 0, due_at = $9, leased_until = null, dead_at = null,
-             lease_token = gen_random_uuid(), parked = false,
+             lease_token = gen_random_uuid(), parked = false, again = true,
              session_id = case when w.ordered then e.session_id end,
              session_sequence = case when w.ordered then e.session_sequence end
          from e join webhook_endpoint w on w.merchant_id = $1 and w.livemode = $2 and w.status = 'enabled'

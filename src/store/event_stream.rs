@@ -22,7 +22,7 @@ pub struct Look<'a> {
     pub merchant: &'a MerchantId,
     /// Mode.
     pub livemode: bool,
-    /// Types; a trailing `.*` stands for a family. None stands for all.
+    /// Types; a trailing `.*` stands for a family. `*` stands for all, and so does none.
     pub kinds: &'a [String],
     /// Only ids behind this one.
     pub behind: &'a EventId,
@@ -40,7 +40,7 @@ pub async fn look(pool: &PgPool, look: &Look<'_>) -> Result<Vec<StreamedEvent>> 
     let rows = sqlx::query(
         "select id, body from event
          where merchant_id = $1 and livemode = $2 and created_at >= $3 and id > $4 and id <> all ($5)
-           and (cardinality($6::text[]) = 0 or type = any ($6)
+           and (cardinality($6::text[]) = 0 or '*' = any ($6) or type = any ($6)
                 or exists (select 1 from unnest($6) as k (kind)
                            where k.kind like '%.*' and starts_with(event.type, left(k.kind, -1))))
          order by id limit $7",

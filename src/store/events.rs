@@ -74,7 +74,7 @@ pub async fn find(pool: &PgPool, merchant: &MerchantId, livemode: bool, id: &Eve
 /// What a list of events may be narrowed to.
 #[derive(Debug, Default, Clone)]
 pub struct Filter {
-    /// Types; a trailing `.*` stands for a family.
+    /// Types; a trailing `.*` stands for a family, `*` for all.
     pub kinds: Vec<String>,
     /// True: all delivered. False: something is owed or dead.
     pub delivery_success: Option<bool>,
@@ -100,7 +100,7 @@ pub async fn list(
     if !filter.kinds.is_empty() {
         query.push(" and exists (select 1 from unnest(").push_bind(&filter.kinds);
         query.push(
-            "::text[]) as k (kind) where event.type = k.kind
+            "::text[]) as k (kind) where k.kind = '*' or event.type = k.kind
                or (k.kind like '%.*' and starts_with(event.type, left(k.kind, -1))))",
         );
     }

@@ -85,6 +85,8 @@ pub struct Outgoing {
     pub lease_until: DateTime<Utc>,
     /// The number of the attempt to be made, from 1.
     pub attempt: i32,
+    /// Whether it was asked for again, by a resend or a replay, which counts attempts from 1 anew.
+    pub again: bool,
 }
 
 /// The condition under which endpoint `w` hears of events of type `e.type`: all of them, exactly this
@@ -209,6 +211,7 @@ pub fn outgoing(
             lease_token: lease.token,
             lease_until: lease.due_at,
             attempt: 1,
+            again: false,
         }));
     }
     deliveries

@@ -95,7 +95,8 @@ metric_names! {
     WEBHOOK_ATTEMPT_DURATION_SECONDS = "checkstand_webhook_attempt_duration_seconds", Histogram, [],
         "Time one delivery attempt took, failed ones included.";
     WEBHOOK_FIRST_ATTEMPT_DELAY_SECONDS = "checkstand_webhook_first_attempt_delay_seconds", Histogram, [],
-        "Time from the event to the beginning of its first attempt at an endpoint; what waits for a place is in it.";
+        "Time from the event to the beginning of its first attempt at an endpoint; what waits for a place is in it, \
+         resends and replays are not.";
     WEBHOOK_IN_FLIGHT = "checkstand_webhook_in_flight", Gauge, [],
         "Delivery attempts that this process has under way now.";
     WEBHOOK_WAITING = "checkstand_webhook_waiting", Gauge, [],

@@ -106,7 +106,9 @@ impl Attempts {
                 return Showing::Untried;
             }
         };
+        // What is sent again is as old as its event: no measure of how soon events leave.
         if item.attempt == 1
+            && !item.again
             && let Ok(delay) = (started_at - item.event_created_at).to_std()
         {
             metrics::histogram!(telemetry::WEBHOOK_FIRST_ATTEMPT_DELAY_SECONDS).record(delay);

@@ -2,22 +2,31 @@
 //! Over TLS a receiver may choose HTTP/2, on which attempts share a connection; what one receiver does to
 //! its connection (an answer without end, a bound of one stream, silence) is then felt by attempts to the same endpoint
 //! alone. All clients share one set of trusted certificates; every name is vetted, and a connection is never used for
-//! another endpoint than the one it was made for.
+//! another endpoint than the one it was made for. No proxy is asked and no redirect followed.
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, redirect};
+use http_body_util::Full;
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
+use tower::{BoxError, Service};
 
+use crate::worker::bounded_stream::BoundedStream;
 use crate::worker::deliver::DeliverSettings;
-use crate::worker::resolver::VettedResolver;
+use crate::worker::resolver::{LookUps, VettedResolver};
 
 /// A connection, name and handshake included, takes this long at most.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,6 +43,12 @@ const SIGN_OF_LIFE_AFTER: Duration = Duration::from_secs(5);
 /// What a receiver may send ahead on one stream (RFC 9113 section 6.9); of an answer no more is read than this.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 
+/// The longest head of an answer in HTTP/1.1, and so much is read ahead of a body at most.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// What may come for one request besides what is read of its body: heads, early answers (1xx) and what is read ahead.
+const ANSWER_BYTES_AROUND_MAX: usize = 192 * 1024;
+
 /// The largest window that HTTP/2 knows.
 const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 
@@ -43,47 +58,78 @@ const CLIENT_LIFE: Duration = Duration::from_secs(60);
 /// Clients kept at once.
 const CLIENTS_MAX: usize = 4096;
 
+/// What requests are sent with.
+pub type HttpClient = Client<Connector, Full<Bytes>>;
+
+/// No connection was made in the time for that.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
+pub struct ConnectTimedOut;
+
+/// Connects to receivers: the name vetted, TLS where the URL says so, all of it within [`CONNECT_TIMEOUT`].
+#[derive(Clone)]
+pub struct Connector {
+    https: HttpsConnector<HttpConnector<VettedResolver>>,
+    window_bytes: usize,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<BoundedStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(context)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let (connecting, window_bytes) = (self.https.call(to), self.window_bytes);
+        Box::pin(async move {
+            let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| ConnectTimedOut)??;
+            // On HTTP/2 the bodies of several answers may come between two requests.
+            let bodies = if stream.connected().is_negotiated_h2() { window_bytes } else { HEAD_BYTES_MAX };
+            Ok(TokioIo::new(BoundedStream::new(stream, bodies.saturating_add(ANSWER_BYTES_AROUND_MAX))))
+        })
+    }
+}
+
 /// The clients of a process.
 pub struct Connections {
     allow_loopback: bool,
     connection_window_bytes: u32,
     tls: ClientConfig,
     name_servers: Arc<[SocketAddr]>,
-    clients: Mutex<HashMap<String, (Client, Instant)>>,
+    lookups: LookUps,
+    clients: Mutex<HashMap<String, (HttpClient, Instant)>>,
 }
 
 impl Connections {
     /// Prepares; connects to nobody.
     ///
     /// # Errors
-    /// A sentence when a certificate among the settings is none that could be trusted, or no client can be made.
+    /// A sentence when a certificate among the settings is none that could be trusted.
     pub fn new(settings: &DeliverSettings) -> Result<Connections, String> {
         // Another part of the process may have chosen the provider already.
         let _ = ring::default_provider().install_default();
         let attempts = u32::try_from(settings.concurrency_per_endpoint).unwrap_or(u32::MAX);
-        let connections = Connections {
+        Ok(Connections {
             allow_loopback: settings.allow_loopback,
             // Enough for all streams at once, so that answers nobody reads on take the window of no other.
             connection_window_bytes: STREAM_WINDOW_BYTES.saturating_mul(attempts).min(WINDOW_BYTES_MAX),
             tls: tls(&settings.authorities)?,
             name_servers: Arc::clone(&settings.name_servers),
+            lookups: LookUps::default(),
             clients: Mutex::default(),
-        };
-        // What keeps one client from being made keeps all, and the operator should hear of it at the start.
-        connections.client(true).map_err(|error| error.source().unwrap_or(&error).to_string())?;
-        Ok(connections)
+        })
     }
 
     /// The client of one endpoint.
-    ///
-    /// # Errors
-    /// When none can be made.
-    pub fn to(&self, endpoint_id: &str, livemode: bool) -> Result<Client, reqwest::Error> {
+    pub fn to(&self, endpoint_id: &str, livemode: bool) -> HttpClient {
         let now = Instant::now();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((client, used_at)) = clients.get_mut(endpoint_id) {
             *used_at = now;
-            return Ok(client.clone());
+            return client.clone();
         }
         if clients.len() >= CLIENTS_MAX {
             clients.retain(|_, (_, used_at)| now.duration_since(*used_at) < CLIENT_LIFE);
@@ -92,9 +138,9 @@ impl Connections {
             // Attempts under way keep theirs.
             clients.clear();
         }
-        let client = self.client(livemode)?;
+        let client = self.client(livemode);
         clients.insert(endpoint_id.to_owned(), (client.clone(), now));
-        Ok(client)
+        client
     }
 
     /// Forgets clients that nobody uses.
@@ -105,23 +151,26 @@ impl Connections {
     }
 
     /// Live endpoints are under the strict rule for addresses, whatever test endpoints may do.
-    fn client(&self, livemode: bool) -> Result<Client, reqwest::Error> {
+    fn client(&self, livemode: bool) -> HttpClient {
         let allow_loopback = self.allow_loopback && !livemode;
-        let resolver = VettedResolver::new(allow_loopback, Arc::clone(&self.name_servers));
-        Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .https_only(!allow_loopback)
-            .dns_resolver(Arc::new(resolver))
-            .tls_backend_preconfigured(self.tls.clone())
-            .connect_timeout(CONNECT_TIMEOUT)
+        let resolver = VettedResolver::new(allow_loopback, Arc::clone(&self.name_servers), self.lookups.clone());
+        let mut tcp = HttpConnector::new_with_resolver(resolver);
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let https = HttpsConnectorBuilder::new().with_tls_config(self.tls.clone());
+        let https = if allow_loopback { https.https_or_http() } else { https.https_only() };
+        let window_bytes = usize::try_from(self.connection_window_bytes).unwrap_or(usize::MAX);
+        let connector = Connector { https: https.enable_all_versions().wrap_connector(tcp), window_bytes };
+        Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(self.connection_window_bytes)
             .http2_keep_alive_interval(SIGN_OF_LIFE_AFTER)
             .http2_keep_alive_timeout(SIGN_OF_LIFE_AFTER)
-            .build()
+            .build(connector)
     }
 }
 
@@ -136,7 +185,7 @@ fn tls(authorities: &[CertificateDer<'static>]) -> Result<ClientConfig, String> 
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let mut tls = match Verifier::new_with_extra_roots(authorities.iter().cloned(), Arc::clone(&provider)) {
+    let tls = match Verifier::new_with_extra_roots(authorities.iter().cloned(), Arc::clone(&provider)) {
         Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth(),
         Err(error) => {
             // A bare container has no root certificates. That must not keep the process from starting: trusting
@@ -148,6 +197,5 @@ fn tls(authorities: &[CertificateDer<'static>]) -> Result<ClientConfig, String> 
             builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
         }
     };
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(tls)
 }

@@ -7,7 +7,8 @@
 //! Metrics:
 //! - `checkstand_webhook_attempts_total{outcome}`: attempts by `delivered`, `retry` and `dead`
 //! - `checkstand_webhook_attempt_duration_seconds`: histogram, name look-up to the answer's end
-//! - `checkstand_webhook_first_attempt_delay_seconds`: histogram, the event to the beginning of its first attempt
+//! - `checkstand_webhook_first_attempt_delay_seconds`: histogram, the event to the beginning of its first attempt;
+//!   resends and replays are left out
 //! - `checkstand_webhook_in_flight`, `checkstand_webhook_waiting`: attempts under way; held in memory
 //! - `checkstand_webhook_owed`: rows of the queue that are not dead
 //! - `checkstand_webhook_oldest_due_seconds`: the one to alert on; throttled rows count

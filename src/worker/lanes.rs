@@ -24,14 +24,14 @@ const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// by its last answer, because that starts within moments. A claim of many rows costs little more than one of few.
 const CLAIM_AHEAD: Duration = Duration::from_secs(2);
 
-/// How many rows, and bytes of bodies, may be in memory for one endpoint because of claims; half of what may wait is
-/// for what is written here.
+/// How many rows, and bytes of bodies, may be in memory for one endpoint because of claims; the rest of what may
+/// wait is for what is written here.
 const LANE_CLAIMED_MAX: usize = 256;
 const LANE_CLAIMED_BYTES_MAX: usize = LANE_WAITING_BYTES_MAX / 2;
 
 /// How far ahead of all free places of the process, in multiples of them, and how many rows in one claim.
 const CLAIM_AHEAD_TOTAL: usize = 8;
-const CLAIM_ROWS_MAX: usize = 256;
+const CLAIM_ROWS_MAX: usize = 384;
 
 /// One place in so many is not filled by claims. What is claimed has mostly failed before, so after a
 /// restart it may hang in every place it gets; what was just written still finds some free.

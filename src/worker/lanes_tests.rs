@@ -13,6 +13,7 @@ fn item(endpoint_id: &str) -> Outgoing {
         lease_token: uuid::Uuid::nil(),
         lease_until: DateTime::UNIX_EPOCH,
         attempt: 1,
+        again: false,
     }
 }
 

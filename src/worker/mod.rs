@@ -6,6 +6,7 @@
 //!   and sets the clock.
 
 mod attempt;
+mod bounded_stream;
 mod connections;
 pub mod deliver;
 mod lanes;

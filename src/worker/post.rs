@@ -3,15 +3,19 @@
 //! in it, and of the answer only the beginning is read and less is kept. What follows from the
 //! answer is decided by others.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Response};
+use hyper_util::client::legacy;
 
 use crate::domain::delivery::{Outcome, retry_after_seconds};
 use crate::domain::signature::{ed25519_signatures, standard_webhooks_signature, stripe_signature_header};
-use crate::worker::connections::{CONNECT_TIMEOUT, Connections};
+use crate::worker::connections::{ConnectTimedOut, Connections, HttpClient};
 use crate::worker::deliver::DeliverSettings;
 use crate::worker::settings::Settings;
 
@@ -25,6 +29,7 @@ const EXCERPT_BYTES_MAX: usize = 1024;
 const ERROR_BYTES_MAX: usize = 500;
 
 const SENDER: HeaderValue = HeaderValue::from_static("Checkstand/1 (+webhooks)");
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const UNCOMPRESSED: HeaderValue = HeaderValue::from_static("identity");
 const STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
@@ -63,11 +68,13 @@ pub struct Poster {
     attempt_timeout: Duration,
 }
 
-/// Why no whole answer came.
+/// How often a request goes out anew because the receiver says that it has not looked at it.
+const UNPROCESSED_MAX: usize = 2;
+
+/// Why no whole answer came, for the merchant.
 enum Broken {
-    Http(reqwest::Error),
-    /// Connected or not, nothing was answered in the time for that.
-    NoFirstByte,
+    TimedOut(String),
+    Failed(String),
 }
 
 impl Poster {
@@ -101,15 +108,8 @@ impl Poster {
                 let error = (!outcome.is_delivered()).then(|| refusal(status));
                 (outcome, error)
             }
-            (Ok(Err(Broken::NoFirstByte)), _) => {
-                let seconds = self.first_byte_timeout.as_secs();
-                (Outcome::TimedOut, Some(format!("no answer was begun within {seconds} s")))
-            }
-            (Ok(Err(Broken::Http(error))), _) if !error.is_timeout() => (Outcome::Failed, Some(explain(&error))),
-            (Ok(Err(Broken::Http(error))), _) if error.is_connect() => {
-                (Outcome::TimedOut, Some(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())))
-            }
-            (Ok(Err(Broken::Http(_))), _) => (Outcome::TimedOut, Some("the connection timed out".to_owned())),
+            (Ok(Err(Broken::Failed(error))), _) => (Outcome::Failed, Some(error)),
+            (Ok(Err(Broken::TimedOut(error))), _) => (Outcome::TimedOut, Some(error)),
             (Ok(Ok(_)) | Err(_), _) => {
                 (Outcome::TimedOut, Some(format!("no complete answer within {} s", self.attempt_timeout.as_secs())))
             }
@@ -126,32 +126,42 @@ impl Poster {
         read: &mut Vec<u8>,
     ) -> Result<Option<String>, Broken> {
         let Message { event_id, body, settings, now } = message;
-        let client = self.connections.to(&settings.id, settings.livemode).map_err(Broken::Http)?;
+        let client = self.connections.to(&settings.id, settings.livemode);
         let (timestamp, secrets) = (now.timestamp(), settings.secrets(now));
         let stripe = stripe_signature_header(&secrets, timestamp, body);
         let mut standard = standard_webhooks_signature(&secrets, event_id, timestamp, body);
         standard.push_str(&ed25519_signatures(&settings.key_pairs(now), event_id, timestamp, body));
-        let sending = client
-            .post(settings.url.clone())
-            .headers(settings.headers.clone())
-            .header(CONTENT_TYPE, JSON)
-            .header(ACCEPT_ENCODING, UNCOMPRESSED)
-            .header(USER_AGENT, SENDER)
-            .header(STRIPE_SIGNATURE, stripe)
-            .header(WEBHOOK_ID, event_id)
-            .header(WEBHOOK_TIMESTAMP, timestamp)
-            .header(WEBHOOK_SIGNATURE, standard)
-            .body(body.to_owned())
-            .send();
-        let mut response = match tokio::time::timeout(self.first_byte_timeout, sending).await {
-            Ok(answered) => answered.map_err(Broken::Http)?,
-            Err(_) => return Err(Broken::NoFirstByte),
+        let mut request = Request::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = settings.uri.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&settings.headers);
+        for (name, value) in [
+            (ACCEPT, ANYTHING),
+            (CONTENT_TYPE, JSON),
+            (ACCEPT_ENCODING, UNCOMPRESSED),
+            (USER_AGENT, SENDER),
+            (WEBHOOK_TIMESTAMP, timestamp.into()),
+            (STRIPE_SIGNATURE, text(stripe)?),
+            (WEBHOOK_ID, text(event_id.to_owned())?),
+            (WEBHOOK_SIGNATURE, text(standard)?),
+        ] {
+            headers.insert(name, value);
+        }
+        let mut response = match tokio::time::timeout(self.first_byte_timeout, send(&client, request)).await {
+            Ok(answered) => answered.map_err(|error| broken(error.source(), error.is_connect()))?,
+            Err(_) => {
+                let seconds = self.first_byte_timeout.as_secs();
+                return Err(Broken::TimedOut(format!("no answer was begun within {seconds} s")));
+            }
         };
         *status = Some(response.status().as_u16());
         let retry_after = response.headers().get(RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok().map(str::to_owned));
         let mut total = 0_usize;
-        while let Some(chunk) = response.chunk().await.map_err(Broken::Http)? {
+        while let Some(frame) = response.body_mut().frame().await {
+            let frame = frame.map_err(|error| broken(Some(&error), false))?;
+            let Ok(chunk) = frame.into_data() else { continue };
             total = total.saturating_add(chunk.len());
             let kept = chunk.len().min(EXCERPT_BYTES_MAX - read.len());
             read.extend_from_slice(&chunk[..kept]);
@@ -163,28 +173,58 @@ impl Poster {
     }
 }
 
+fn text(value: String) -> Result<HeaderValue, Broken> {
+    HeaderValue::try_from(value).map_err(|error| Broken::Failed(format!("the request could not be made: {error}")))
+}
+
+/// Sends a request, and again when an HTTP/2 receiver says that it has not looked at it.
+async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
+    for _ in 0..UNPROCESSED_MAX {
+        match client.request(request.clone()).await {
+            Err(error) if was_not_processed(&error) => {}
+            answered => return answered,
+        }
+    }
+    client.request(request).await
+}
+
+/// Whether the receiver is going away in good order or has refused the stream (RFC 9113 section 8.7).
+fn was_not_processed(error: &legacy::Error) -> bool {
+    causes(error.source()).filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
+        let says = |reason| error.is_remote() && error.reason() == Some(reason);
+        error.is_go_away() && says(h2::Reason::NO_ERROR) || error.is_reset() && says(h2::Reason::REFUSED_STREAM)
+    })
+}
+
+/// An error and those behind it.
+fn causes<'e>(first: Option<&'e (dyn Error + 'static)>) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(first, |&error| error.source())
+}
+
+fn broken(first: Option<&(dyn Error + 'static)>, is_connect: bool) -> Broken {
+    if let Some(timeout) = causes(first).find_map(|error| error.downcast_ref::<ConnectTimedOut>()) {
+        return Broken::TimedOut(timeout.to_string());
+    }
+    let has_timed_out = causes(first).any(|error| {
+        error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)
+            || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    });
+    if has_timed_out && !is_connect {
+        return Broken::TimedOut("the connection timed out".to_owned());
+    }
+    // The last link of the chain says what happened; those before it say where.
+    let stage = if is_connect { "no connection: " } else { "no complete answer: " };
+    let what = causes(first).last().map_or_else(|| "the request could not be made".to_owned(), ToString::to_string);
+    let text = printable(&format!("{stage}{what}"), ERROR_BYTES_MAX);
+    if has_timed_out { Broken::TimedOut(text) } else { Broken::Failed(text) }
+}
+
 fn refusal(status: u16) -> String {
     match status {
         300..=399 => format!("answered {status}; redirects are not followed"),
-        410 => "answered 410: the endpoint is gone and was disabled".to_owned(),
+        410 => "answered 410: the endpoint is gone".to_owned(),
         _ => format!("answered {status}"),
     }
-}
-
-/// The last link of the error's chain says what happened; those before it say where.
-fn explain(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    let mut text = "the request could not be made".to_owned();
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    let stage = match error {
-        _ if error.is_builder() => "",
-        _ if error.is_connect() => "no connection: ",
-        _ => "no complete answer: ",
-    };
-    printable(&format!("{stage}{text}"), ERROR_BYTES_MAX)
 }
 
 fn excerpt(read: &[u8]) -> String {

@@ -5,10 +5,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::Semaphore;
+use tower::{BoxError, Service};
 
 use crate::domain::address::{is_loopback, is_public};
 use crate::worker::name_servers;
@@ -17,18 +20,64 @@ use crate::worker::name_servers;
 /// the attempt has; without a bound, dead name servers would use up the threads of the process.
 const LOOKUPS_MAX: usize = 128;
 
-/// Resolves a name and vouches for what it returns.
+/// Look-ups under way at once for one endpoint, so that one whose name servers are dead leaves some to others.
+const LOOKUPS_OF_ENDPOINT_MAX: usize = 4;
+
+/// The bound on look-ups that all endpoints share.
+#[derive(Clone)]
+pub struct LookUps(Arc<Semaphore>);
+
+impl Default for LookUps {
+    fn default() -> LookUps {
+        LookUps(Arc::new(Semaphore::new(LOOKUPS_MAX)))
+    }
+}
+
+/// Resolves names for one endpoint and vouches for what it returns.
+#[derive(Clone)]
 pub struct VettedResolver {
     allow_loopback: bool,
     /// Who is asked; the machine's own resolver where there are none.
     name_servers: Arc<[SocketAddr]>,
-    lookups: Arc<Semaphore>,
+    of_endpoint: Arc<Semaphore>,
+    of_all: LookUps,
 }
 
 impl VettedResolver {
     /// `allow_loopback` lets names of the machine itself through, for endpoints in test mode.
-    pub fn new(allow_loopback: bool, name_servers: Arc<[SocketAddr]>) -> VettedResolver {
-        VettedResolver { allow_loopback, name_servers, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+    pub fn new(allow_loopback: bool, name_servers: Arc<[SocketAddr]>, of_all: LookUps) -> VettedResolver {
+        let of_endpoint = Arc::new(Semaphore::new(LOOKUPS_OF_ENDPOINT_MAX));
+        VettedResolver { allow_loopback, name_servers, of_endpoint, of_all }
+    }
+
+    async fn resolve(self, host: String) -> Result<std::vec::IntoIter<SocketAddr>, BoxError> {
+        let permits = (self.of_endpoint.acquire_owned().await?, self.of_all.0.acquire_owned().await?);
+        // Port 0 stands for the port of the URL.
+        let addresses: Vec<SocketAddr> = if self.name_servers.is_empty() {
+            let host = host.clone();
+            tokio::task::spawn_blocking(move || {
+                // Held here and not by the future, which may be dropped while the thread still waits.
+                let _permits = permits;
+                (host.as_str(), 0).to_socket_addrs().map(Vec::from_iter)
+            })
+            .await??
+        } else {
+            let found = name_servers::look_up(&self.name_servers, &host).await?;
+            drop(permits);
+            found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()
+        };
+        if addresses.is_empty() {
+            return Err(io::Error::other("the host's name has no address").into());
+        }
+        if let Some(refused) = first_refused(&addresses, self.allow_loopback) {
+            tracing::warn!(
+                host,
+                address = %refused,
+                "a webhook was not sent because its host resolves to an address that is not public"
+            );
+            return Err(AddressRefused.into());
+        }
+        Ok(addresses.into_iter())
     }
 }
 
@@ -38,41 +87,17 @@ impl VettedResolver {
 #[error("the host's name leads to an address that is not on the public internet")]
 pub struct AddressRefused;
 
-impl Resolve for VettedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let lookups = Arc::clone(&self.lookups);
-        let allow_loopback = self.allow_loopback;
-        let name_servers = Arc::clone(&self.name_servers);
-        Box::pin(async move {
-            let permit = lookups.acquire_owned().await?;
-            // Port 0 stands for the port of the URL.
-            let addresses: Vec<SocketAddr> = if name_servers.is_empty() {
-                let host = name.as_str().to_owned();
-                tokio::task::spawn_blocking(move || {
-                    // Held here and not by the future, which may be dropped while the thread still waits.
-                    let _permit = permit;
-                    (host.as_str(), 0).to_socket_addrs().map(Vec::from_iter)
-                })
-                .await??
-            } else {
-                let found = name_servers::look_up(&name_servers, name.as_str()).await?;
-                drop(permit);
-                found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()
-            };
-            if addresses.is_empty() {
-                return Err(io::Error::other("the host's name has no address").into());
-            }
-            if let Some(refused) = first_refused(&addresses, allow_loopback) {
-                tracing::warn!(
-                    host = name.as_str(),
-                    address = %refused,
-                    "a webhook was not sent because its host resolves to an address that is not public"
-                );
-                return Err(AddressRefused.into());
-            }
-            let addresses: Addrs = Box::new(addresses.into_iter());
-            Ok(addresses)
-        })
+impl Service<Name> for VettedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        Box::pin(self.clone().resolve(name.as_str().to_owned()))
     }
 }
 
@@ -107,9 +132,9 @@ mod tests {
     #[tokio::test]
     async fn the_machines_own_name_is_refused_unless_it_is_allowed() {
         let resolve = |allow_loopback| {
-            VettedResolver::new(allow_loopback, Arc::default()).resolve("localhost".parse().expect("a name"))
+            VettedResolver::new(allow_loopback, Arc::default(), LookUps::default()).resolve("localhost".to_owned())
         };
-        let error = resolve(false).await.err().expect("refused").to_string();
+        let error = resolve(false).await.expect_err("refused").to_string();
         assert!(error.contains("not on the public internet") && !error.contains("127"), "{error}");
         assert!(resolve(true).await.expect("allowed").all(|address| is_loopback(address.ip())));
     }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::Uri;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::OnceCell;
-use url::Url;
 
 use crate::domain::address::{UrlPolicy, judge_webhook_url};
 use crate::domain::key_pair::SigningKeyPair;
@@ -36,8 +36,8 @@ pub struct Settings {
     pub enabled: bool,
     /// The URL as the merchant gave it, and as it was judged.
     pub url_text: String,
-    /// The same, parsed.
-    pub url: Url,
+    /// The same, as requests name it.
+    pub uri: Uri,
     /// The merchant's own headers.
     pub headers: HeaderMap,
     /// The merchant's bound on attempts that begin within a second.
@@ -118,6 +118,8 @@ impl LookUp {
         let policy = UrlPolicy { livemode: row.livemode, allow_loopback: self.allow_loopback };
         let url = judge_webhook_url(&row.url, policy)
             .map_err(|reason| Unusable::Broken(format!("the endpoint's URL is refused: {reason}")))?;
+        let uri = Uri::try_from(url.as_str())
+            .map_err(|error| Unusable::Broken(format!("the endpoint's URL cannot be requested: {error}")))?;
         let opened = self.keeper.open(endpoint_id, &row, (self.clock)()).map_err(Unusable::Broken)?;
         let EndpointSecrets { secret, previous_secret, key_pair, previous_key_pair, headers } = opened;
         let previous = row.previous_secret_until.map(|until| Previous {
@@ -141,7 +143,7 @@ impl LookUp {
             livemode: row.livemode,
             enabled: row.enabled,
             url_text: row.url,
-            url,
+            uri,
             headers,
             events_per_second: row.events_per_second,
             concurrency: row.concurrency.and_then(|places| usize::try_from(places).ok()),

@@ -107,6 +107,11 @@ async fn a_replay_sends_what_was_asked_for_to_whom_it_was_asked_for() {
     few.wait_for("checkout.session.expired").await;
     assert_eq!(all.deliveries().len(), 3, "it was not meant");
 
+    let fields = [("from", from.as_str()), ("types[]", "*"), ("webhook_endpoint", &endpoint), ("expand[]", "data")];
+    world.count_becomes("select count(*) from delivery", 0).await;
+    assert_eq!(ended(&merchant, &replay(&merchant, &fields).await).await["deliveries"], 2, "`*` stands for all");
+    few.wait_for_many("checkout.session.expired", 2).await;
+
     // Nothing has failed, so nothing comes again.
     let told = replay(&merchant, &[("from", &from), ("only_failed", "true")]).await;
     assert_eq!(ended(&merchant, &told).await["deliveries"], 0);
@@ -217,6 +222,40 @@ async fn a_cancelled_replay_adds_nothing_and_what_is_owed_still_comes() {
     world.count_becomes("select count(*) from delivery", 0).await;
     assert_eq!(read(&merchant, &begun).await["deliveries"], owed);
     assert_eq!(i64::try_from(receiver.deliveries().len()).expect("few"), owed);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_replay_to_all_endpoints_goes_on_while_one_of_them_is_paused() {
+    let mut world = World::without_worker().await;
+    let merchant = world.merchant().await;
+    merchant.session().await;
+    multiply(&world, MANY).await;
+    let [sound, paused] = [world.receiver(&merchant).await, world.receiver(&merchant).await];
+    world
+        .execute(&format!(
+            "insert into webhook_endpoint_health (endpoint_id, failing_since, failures, pauses, paused_until)
+             values ('{}', now(), 20, 1, now() + interval '1 hour')",
+            paused.endpoint_id
+        ))
+        .await;
+    let from = a_minute_ago(&world);
+    let begun = replay(&merchant, &[("from", &from)]).await;
+    world.add_replica_with(true).await;
+    let done = ended(&merchant, &begun).await;
+    assert_eq!((&done["status"], &done["deliveries"]), (&"completed".into(), &(2 * MANY).into()));
+    // What the paused one is owed waits for its turn.
+    world.count_becomes("select count(*) from delivery", MANY).await;
+    sound.wait_for_many(CREATED, usize::try_from(MANY).expect("few")).await;
+    assert!(paused.deliveries().is_empty(), "it was to be left alone");
+
+    // Nobody is there to go on for: a replay to the paused one alone does not add to what it is owed.
+    let alone = replay(&merchant, &[("from", &from), ("webhook_endpoint", &paused.endpoint_id)]).await;
+    let id = alone["id"].as_str().expect("an id").to_owned();
+    let looked_at = "select (looked_at > created_at)::text from event_replay where id = $1";
+    eventually("a look at it", async || (world.text(looked_at, &id).await == "true").then_some(())).await;
+    let waiting = read(&merchant, &alone).await;
+    assert_eq!((&waiting["status"], &waiting["events_scanned"]), (&"running".into(), &0.into()));
     world.end().await;
 }
 

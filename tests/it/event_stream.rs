@@ -116,7 +116,10 @@ async fn a_stream_can_be_narrowed_and_resumed() {
     let (_, body) = narrowed.event().await;
     let event: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!((&event["type"], &event["data"]["object"]["id"]), (&"checkout.session.expired".into(), &second["id"]));
-    drop((reader, narrowed));
+    let mut all = Reader::open(&merchant, "?types[]=charge.*&types[]=*", None).await;
+    merchant.session().await;
+    assert_eq!(all.kind().await, "checkout.session.created");
+    drop((reader, narrowed, all));
     world.end().await;
 }
 

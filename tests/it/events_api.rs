@@ -56,6 +56,8 @@ async fn events_are_filtered_and_paged() {
         ("type=checkout.session.expired".to_owned(), vec![&expired]),
         ("type=checkout.session.*".to_owned(), vec![&owed, &expired, &created]),
         ("type=checkout.*".to_owned(), vec![&owed, &expired, &created]),
+        ("type=*".to_owned(), vec![&owed, &expired, &created]),
+        ("types[]=charge.failed&types[]=*".to_owned(), vec![&owed, &expired, &created]),
         ("types[]=checkout.session.created&types[]=charge.failed".to_owned(), vec![&owed, &created]),
         (format!("related_object={first_id}"), vec![&expired, &created]),
         ("delivery_success=false".to_owned(), vec![&owed]),
@@ -119,7 +121,8 @@ async fn an_event_can_be_followed_to_its_receiver_and_sent_again() {
     followed(&merchant, &path, 2).await;
     let replay = merchant.post_with_key(&format!("{path}/resend"), &[], "again").await;
     assert_eq!(replay.header("idempotent-replayed"), Some("true"));
-    merchant.post(&format!("{path}/resend"), &[("webhook_endpoint", &receiver.endpoint_id)]).await.ok();
+    let fields = [("webhook_endpoint", receiver.endpoint_id.as_str()), ("expand[]", "data")];
+    merchant.post(&format!("{path}/resend"), &fields).await.ok();
     let told = followed(&merchant, &path, 3).await;
     let arrived = receiver.deliveries();
     assert!(arrived.len() == 3 && arrived.iter().all(|each| each.event_id() == delivery.event_id()));

@@ -113,6 +113,17 @@ impl Misbehaviour {
             "/endless-head" => {
                 self.repeat(b"HTTP/1.1 200 OK\r\n", b"x-more: and more and more and more and more\r\n").await
             }
+            // Answers before the answer (RFC 9110 section 15.2), and no end of them.
+            "/early-answers" => {
+                let early = b"HTTP/1.1 103 Early Hints\r\nlink: </more>; rel=preload\r\n\r\n".repeat(1024);
+                self.repeat(b"", &early).await
+            }
+            // Longer than any head need be, in few lines, and well formed.
+            "/large-head" => {
+                let line = format!("x-more: {}\r\n", "more ".repeat(1600));
+                self.write(format!("HTTP/1.1 200 OK\r\n{}", line.repeat(20)).as_bytes()).await?;
+                self.write(b"content-length: 0\r\n\r\n").await
+            }
             "/endless-refusal" => {
                 let mut piece = b"10000\r\n".to_vec();
                 piece.extend([b'z'; 65536]);

@@ -167,6 +167,37 @@ async fn what_the_api_refuses_of_an_endpoint_the_command_line_refuses_too() {
 }
 
 #[tokio::test]
+async fn events_that_nobody_has_and_pages_behind_nothing_are_refused_on_the_command_line() {
+    let world = World::without_worker().await;
+    let merchant = world.merchant().await;
+    let operator = Operator { world: &world, merchant: &merchant };
+    merchant.session().await;
+    let event = merchant.event(CREATED).await;
+    let from = (world.app().clock.now() - chrono::Duration::hours(1)).to_rfc3339();
+    for (arguments, words) in [
+        (
+            &["event", "replay", "--from", &from, "--types", "checkout.session.complted"][..],
+            "checkout.session.completed",
+        ),
+        (&["event", "list", "--type", "customer.creatd"], "customer.created"),
+        (&["event", "list", "--after", "nonsense"], "not the id of an object in this list"),
+        (
+            &["event", "replays", "--after", event["id"].as_str().expect("an id")],
+            "not the id of an object in this list",
+        ),
+        (&["session", "list", "--after", "cs_test_x"], "not the id of an object in this list"),
+    ] {
+        operator.is_refused(arguments, words).await;
+    }
+    assert_eq!(world.count("select count(*) from event_replay").await, 0);
+    let all = operator.tells(&["event", "list", "--type", "*"]).await;
+    assert_eq!(all["data"][0]["id"], event["id"]);
+    let behind = operator.tells(&["event", "list", "--after", event["id"].as_str().expect("an id")]).await;
+    assert_eq!(behind["data"], serde_json::json!([]));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_operator_sends_one_event_or_a_range_again_from_the_command_line() {
     let world = World::start().await;
     let merchant = world.merchant().await;

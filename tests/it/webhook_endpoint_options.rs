@@ -210,6 +210,31 @@ async fn world_parked(world: &World, session: &Value) -> i64 {
 }
 
 #[tokio::test]
+async fn what_waits_for_its_turn_is_sent_at_once_when_the_endpoint_wants_order_no_more() {
+    let world = World::start().await;
+    let merchant = world.merchant().await;
+    let receiver = world.receiver(&merchant).await;
+    set(&merchant, &receiver, &[("ordered", "true")]).await;
+    let plain = world.receiver(&merchant).await;
+    receiver.answer_with(500);
+    let session = merchant.session().await;
+    let first = receiver.wait_for(CREATED).await;
+    merchant.attempts_of(first.event_id(), 2).await;
+    // It is tried again in an hour, and what waits behind it does not come due by itself before that.
+    world.execute("update delivery set due_at = due_at + interval '1 hour' where session_id is not null").await;
+    world.payer().pay(&session, GOOD_CARD).await;
+    plain.wait_for("checkout.session.completed").await;
+    world.count_becomes("select count(*) from delivery where parked", world_parked(&world, &session).await).await;
+    receiver.answer_with(200);
+    assert_eq!(set(&merchant, &receiver, &[("ordered", "false")]).await["ordered"], false);
+    receiver.wait_for("checkout.session.completed").await;
+    world.count_becomes("select count(*) from delivery", 1).await;
+    assert_eq!(kinds(&receiver.deliveries(), &session).iter().filter(|kind| *kind == "created").count(), 1);
+    assert_eq!(world.count("select max(attempt)::int8 from delivery_attempt").await, 1, "waiting used up an attempt");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_event_that_is_given_up_lets_the_next_one_of_its_session_go() {
     let world = World::start().await;
     let merchant = world.merchant().await;

@@ -21,7 +21,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(14);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Far above what kernels buffer between two sockets, far below a gigabyte.
-const HUGE_WRITTEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const HUGE_WRITTEN_BYTES_MAX: u64 = 24 * 1024 * 1024;
 
 /// A world whose own worker has little patience.
 async fn impatient() -> (World, DeliverWorker) {
@@ -40,6 +40,18 @@ async fn impatient() -> (World, DeliverWorker) {
     (world, worker)
 }
 
+/// Keeps every connection open; gives the port.
+fn mute_for_ever(listener: tokio::net::TcpListener) -> u16 {
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Ok(connection) = listener.accept().await {
+            taken.push(connection);
+        }
+    });
+    port
+}
+
 // Some of them never stop writing, and must not do it on the sender's thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_receivers_cost_one_bounded_attempt_each() {
@@ -48,9 +60,12 @@ async fn bad_receivers_cost_one_bounded_attempt_each() {
     // An address each: to one and the same the sender would keep connections, and wait on one that another case has left
     // hanging.
     let at = async |path: &str| HostileReceiver::start().await.url(path);
-    let huge = HostileReceiver::start().await;
+    let [huge, early] = [HostileReceiver::start().await, HostileReceiver::start().await];
+    // Takes connections and says nothing on them, not even who it is.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mute = format!("https://localhost:{}/", mute_for_ever(mute));
     let tls = at("/tls").await.replace("http://127.0.0.1", "https://localhost");
-    let cases: [(String, &str, Value, &str); 11] = [
+    let cases: [(String, &str, Value, &str); 14] = [
         (at("/hang").await, "retry", Value::Null, "no answer was begun within 12 s"),
         (at("/drip").await, "retry", 200.into(), "no complete answer within 14 s"),
         (at("/close").await, "retry", Value::Null, "no complete answer"),
@@ -58,6 +73,9 @@ async fn bad_receivers_cost_one_bounded_attempt_each() {
         (at("/garbage").await, "retry", Value::Null, "no complete answer"),
         (at("/half").await, "retry", 200.into(), "no complete answer"),
         (at("/endless-head").await, "retry", Value::Null, "no complete answer"),
+        (at("/large-head").await, "retry", Value::Null, "no complete answer"),
+        (early.url("/early-answers"), "retry", Value::Null, "no complete answer: the answer and what came around it"),
+        (mute, "retry", Value::Null, "no connection within 5 s"),
         // Not HTTP over TLS at all.
         (tls, "retry", Value::Null, "no connection: "),
         // No such name: RFC 6761 keeps it free for ever.
@@ -91,8 +109,10 @@ async fn bad_receivers_cost_one_bounded_attempt_each() {
         assert!(attempt["response_excerpt"].as_str().unwrap_or("").len() <= 1024, "{url}");
     }
     // What was written of the gigabyte is what the kernel holds for two sockets, and not what was read of it.
-    let written = huge.written();
-    assert!(written > 0 && written < HUGE_WRITTEN_BYTES_MAX, "{written} bytes were read of an answer without end");
+    for endless in [huge, early] {
+        let written = endless.written();
+        assert!(written > 0 && written < HUGE_WRITTEN_BYTES_MAX, "{written} bytes were read of an answer without end");
+    }
     worker.stop(Duration::ZERO).await;
     world.end().await;
 }

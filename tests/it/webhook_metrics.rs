@@ -111,6 +111,18 @@ async fn queue_depth_age_outcomes_and_latencies_are_told() {
     assert_eq!(told("first_attempt_delay_seconds", None), Some(2.0));
     assert_eq!(told("attempt_duration_seconds", None), Some(1.0 + retried));
     assert!(metrics.contains("checkstand_webhook_attempt_duration_seconds_bucket{le=\""), "no histogram");
+    // How soon events leave is not told by what is sent again, however often.
+    let owed_to_the_sound = "select count(*) from delivery d
+        where not exists (select 1 from webhook_endpoint_health h where h.endpoint_id = d.endpoint_id)";
+    merchant.resend(event.event_id(), Some(&sound.endpoint_id)).await.ok();
+    sound.wait_for_many(CREATED, 2).await;
+    world.count_becomes(owed_to_the_sound, 0).await;
+    let from = (world.now() - 60).to_string();
+    let range = [("from", from.as_str()), ("webhook_endpoint", &sound.endpoint_id)];
+    merchant.post("/v1/event_replays", &range).await.ok();
+    sound.wait_for_many(CREATED, 3).await;
+    let metrics = reqwest::get(format!("{base}/metrics")).await.expect("an answer").text().await.expect("text");
+    assert_eq!(value(&metrics, "checkstand_webhook_first_attempt_delay_seconds", None), Some(2.0));
     program.kill().await;
     world.end().await;
 }

@@ -358,3 +358,31 @@ async fn an_event_that_is_no_longer_stored_is_given_up_and_its_neighbours_flow()
     receiver.wait_until("the next event", |all| all.iter().any(|one| session["id"] == one.object_id())).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn what_is_owed_waits_while_an_endpoint_is_disabled_and_follows_its_url() {
+    let world = World::start().await;
+    let (merchant, old, first) = failing(&world, 500).await;
+    let mut new = Receiver::start().await;
+    let witness = world.receiver(&merchant).await;
+    let path = format!("/v1/webhook_endpoints/{}", old.endpoint_id);
+    let deliveries = merchant.attempts_of(first.event_id(), 1).await;
+    merchant.post(&path, &[("disabled", "true")]).await.ok();
+    reach_next_attempt(&world, &deliveries).await;
+    // What comes again was claimed from the queue, and the other one was due before it.
+    merchant.session().await;
+    let other = witness.wait_for(CREATED).await;
+    merchant.resend(other.event_id(), Some(&witness.endpoint_id)).await.ok();
+    witness.wait_for_many(CREATED, 2).await;
+    assert_eq!(old.deliveries().len(), 1, "a disabled endpoint was delivered to");
+    assert_eq!(merchant.attempts_of(first.event_id(), 1).await["pending"], 1);
+
+    merchant.post(&path, &[("url", &new.url), ("disabled", "false")]).await.ok();
+    new.secret.clone_from(&old.secret);
+    let arrived = new.wait_for(CREATED).await;
+    assert_eq!((arrived.event_id(), &arrived.body), (first.event_id(), &first.body));
+    new.believes(&arrived, world.app().clock.now());
+    world.count_becomes("select count(*) from delivery", 0).await;
+    assert_eq!((old.deliveries().len(), new.deliveries().len()), (1, 1), "what happened meanwhile was owed as well");
+    world.end().await;
+}

@@ -83,11 +83,11 @@ pub async fn tidy(app: &App) -> Result<()> {
     store::identity::prune_budgets(pool, now - BUDGETS_KEPT, PRUNED_PER_ROUND).await?;
     prune_events(app, now).await?;
     let mut connection = pool.acquire().await?;
-    store::delivery_queue::forget_deleted_endpoints(&mut connection, PRUNED_PER_ROUND).await?;
     store::partitions::ensure(&mut connection, now, store::PARTITIONS_AHEAD).await
 }
 
-/// Forgets events, dead deliveries, attempts and replays that are older than the operator keeps them.
+/// Forgets events, dead deliveries, attempts and replays that are older than the operator keeps them, and what is
+/// owed to endpoints that have been deleted.
 async fn prune_events(app: &App, now: DateTime<Utc>) -> Result<()> {
     let pool = app.store.pool();
     let (events_before, attempts_before) = (now - app.settings.event_retention, now - app.settings.attempt_retention);
@@ -101,7 +101,8 @@ async fn prune_events(app: &App, now: DateTime<Utc>) -> Result<()> {
         let pruned = store::retention::prune_dead_deliveries(pool, events_before, PRUNED_PER_ROUND).await?
             + store::retention::prune_events(pool, events_before, PRUNED_PER_ROUND).await?
             + store::retention::prune_attempts(pool, attempts_before, PRUNED_PER_ROUND).await?
-            + store::event_replays::prune(pool, events_before, PRUNED_PER_ROUND).await?;
+            + store::event_replays::prune(pool, events_before, PRUNED_PER_ROUND).await?
+            + store::delivery_queue::forget_deleted_endpoints(&mut *pool.acquire().await?, PRUNED_PER_ROUND).await?;
         if pruned == 0 {
             break;
         }

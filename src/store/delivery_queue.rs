@@ -353,18 +353,22 @@ pub async fn endpoint(connection: &mut PgConnection, endpoint_id: &str) -> Resul
     sqlx::query_as(SQL).bind(endpoint_id).fetch_optional(connection).await
 }
 
-/// Drops what is owed to an endpoint that is being deleted. Returns the number of rows.
-pub async fn forget_endpoint(connection: &mut PgConnection, endpoint_id: &str) -> Result<u64, Failure> {
+/// Drops what is owed to an endpoint that is being deleted, at most `rows_max` of it: the rest is left to
+/// [`forget_deleted_endpoints`]. Returns the number of rows.
+pub async fn forget_endpoint(connection: &mut PgConnection, endpoint_id: &str, rows_max: i64) -> Result<u64, Failure> {
     // Each half has its own index.
     const SQL: &str = "
-        delete from delivery
-        where endpoint_id = $1 and dead_at is null or endpoint_id = $1 and dead_at is not null";
-    let done = sqlx::query(SQL).bind(endpoint_id).execute(connection).await?;
+        delete from delivery d using (
+            select event_id from delivery
+            where endpoint_id = $1 and dead_at is null or endpoint_id = $1 and dead_at is not null
+            limit $2
+        ) o where d.event_id = o.event_id and d.endpoint_id = $1";
+    let done = sqlx::query(SQL).bind(endpoint_id).bind(rows_max).execute(connection).await?;
     Ok(done.rows_affected())
 }
 
-/// Drops what is owed to endpoints that no longer exist: an event that was being written while its
-/// endpoint was deleted. Nobody would ever claim such a row. Returns the number of rows.
+/// Drops what is owed to endpoints that no longer exist: what was too much to go with its endpoint at once, and an
+/// event that was being written while its endpoint was deleted. Nobody would ever claim such a row. Returns the number of rows.
 pub async fn forget_deleted_endpoints(connection: &mut PgConnection, rows_max: i64) -> Result<u64, Failure> {
     const SQL: &str = "
         delete from delivery d using (

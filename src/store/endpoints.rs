@@ -11,6 +11,9 @@ use crate::domain::id::{EndpointId, MerchantId};
 use crate::domain::session::Metadata;
 use crate::error::Result;
 
+/// Deliveries that go with a deleted endpoint at once; a statement has its time, and the sweep sees to the rest.
+const FORGOTTEN_AT_ONCE_MAX: i64 = 50_000;
+
 /// An endpoint without its secret.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -311,7 +314,7 @@ pub async fn delete(
         .execute(&mut *connection)
         .await?;
     if done.rows_affected() == 1 {
-        super::delivery_queue::forget_endpoint(connection, id.as_str()).await?;
+        super::delivery_queue::forget_endpoint(connection, id.as_str(), FORGOTTEN_AT_ONCE_MAX).await?;
         return Ok(true);
     }
     Ok(false)

@@ -242,6 +242,32 @@ async fn what_is_owed_to_an_endpoint_goes_with_it_when_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn an_endpoint_with_a_great_backlog_is_deleted_at_once_and_its_backlog_piece_by_piece() {
+    let world = World::without_worker().await;
+    let merchant = world.merchant().await;
+    let [doomed, kept] = [world.receiver(&merchant).await, world.receiver(&merchant).await];
+    merchant.session().await;
+    world
+        .execute(&format!(
+            "insert into delivery (endpoint_id, event_id, event_created_at, merchant_id, attempts, due_at, lease_token)
+             select endpoint_id, event_id || '_' || n, event_created_at, merchant_id, 0, due_at, lease_token
+             from delivery, generate_series(1, 60000) n where endpoint_id = '{}'",
+            doomed.endpoint_id
+        ))
+        .await;
+    merchant.delete(&format!("/v1/webhook_endpoints/{}", doomed.endpoint_id)).await.ok();
+    let left = world.count("select count(*) from delivery").await;
+    assert!((2..60_000).contains(&left), "{left}");
+    checkstand::ops::sweep::tidy(world.app()).await.expect("a round of tidying");
+    assert_eq!(world.count("select count(*) from delivery").await, 1);
+    assert_eq!(
+        world.text("select endpoint_id from delivery where endpoint_id = $1", &kept.endpoint_id).await,
+        kept.endpoint_id
+    );
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_event_written_while_its_endpoint_was_deleted_is_not_owed_for_ever() {
     let world = World::with(WorldOptions { worker: false, ..WorldOptions::default() }).await;
     let merchant = world.merchant().await;

@@ -7,16 +7,17 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http_body_util::Full;
-use hyper::Uri;
 use hyper::body::Bytes;
+use hyper::{Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
@@ -58,8 +59,30 @@ const CLIENT_LIFE: Duration = Duration::from_secs(60);
 /// Clients kept at once.
 const CLIENTS_MAX: usize = 4096;
 
-/// What requests are sent with.
-pub type HttpClient = Client<Connector, Full<Bytes>>;
+/// What is sent and not acknowledged within this time ends its connection, though the peer may be there and take
+/// nothing.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+/// A connection that is silent for so long is asked for a sign of life, so many times.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// What requests to one endpoint are sent with.
+#[derive(Clone)]
+pub struct HttpClient {
+    client: Client<Connector, Full<Bytes>>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl HttpClient {
+    /// Sends a request over a connection of this endpoint's, new or kept.
+    pub fn request(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
+        // Its connections may read as much again as one request allows.
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.client.request(request)
+    }
+}
 
 /// No connection was made in the time for that.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +94,7 @@ pub struct ConnectTimedOut;
 pub struct Connector {
     https: HttpsConnector<HttpConnector<VettedResolver>>,
     window_bytes: usize,
+    requests: Arc<AtomicUsize>,
 }
 
 impl Service<Uri> for Connector {
@@ -84,11 +108,15 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, to: Uri) -> Self::Future {
         let (connecting, window_bytes) = (self.https.call(to), self.window_bytes);
+        let requests = Arc::clone(&self.requests);
         Box::pin(async move {
             let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| ConnectTimedOut)??;
-            // On HTTP/2 the bodies of several answers may come between two requests.
-            let bodies = if stream.connected().is_negotiated_h2() { window_bytes } else { HEAD_BYTES_MAX };
-            Ok(TokioIo::new(BoundedStream::new(stream, bodies.saturating_add(ANSWER_BYTES_AROUND_MAX))))
+            // On HTTP/2 the bodies of several answers may come between two requests, and windows open again as they are
+            // read.
+            let is_h2 = stream.connected().is_negotiated_h2();
+            let bodies = if is_h2 { window_bytes.saturating_mul(2) } else { HEAD_BYTES_MAX };
+            let read_bytes_max = bodies.saturating_add(ANSWER_BYTES_AROUND_MAX);
+            Ok(TokioIo::new(BoundedStream::new(stream, read_bytes_max, requests)))
         })
     }
 }
@@ -157,11 +185,18 @@ impl Connections {
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(KEEPALIVE_AFTER));
+        tcp.set_keepalive_interval(Some(KEEPALIVE_AFTER));
+        tcp.set_keepalive_retries(Some(KEEPALIVE_PROBES));
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
         let https = HttpsConnectorBuilder::new().with_tls_config(self.tls.clone());
         let https = if allow_loopback { https.https_or_http() } else { https.https_only() };
         let window_bytes = usize::try_from(self.connection_window_bytes).unwrap_or(usize::MAX);
-        let connector = Connector { https: https.enable_all_versions().wrap_connector(tcp), window_bytes };
-        Client::builder(TokioExecutor::new())
+        let requests = Arc::new(AtomicUsize::new(0));
+        let https = https.enable_all_versions().wrap_connector(tcp);
+        let connector = Connector { https, window_bytes, requests: Arc::clone(&requests) };
+        let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
@@ -170,7 +205,8 @@ impl Connections {
             .http2_initial_connection_window_size(self.connection_window_bytes)
             .http2_keep_alive_interval(SIGN_OF_LIFE_AFTER)
             .http2_keep_alive_timeout(SIGN_OF_LIFE_AFTER)
-            .build(connector)
+            .build(connector);
+        HttpClient { client, requests }
     }
 }
 

@@ -15,6 +15,7 @@ use hyper_util::client::legacy;
 
 use crate::domain::delivery::{Outcome, retry_after_seconds};
 use crate::domain::signature::{ed25519_signatures, standard_webhooks_signature, stripe_signature_header};
+use crate::worker::bounded_stream::AnswerTooLong;
 use crate::worker::connections::{ConnectTimedOut, Connections, HttpClient};
 use crate::worker::deliver::DeliverSettings;
 use crate::worker::settings::Settings;
@@ -136,8 +137,9 @@ impl Poster {
         *request.uri_mut() = settings.uri.clone();
         let headers = request.headers_mut();
         headers.clone_from(&settings.headers);
+        // The merchant may want to say it himself.
+        headers.entry(ACCEPT).or_insert(ANYTHING);
         for (name, value) in [
-            (ACCEPT, ANYTHING),
             (CONTENT_TYPE, JSON),
             (ACCEPT_ENCODING, UNCOMPRESSED),
             (USER_AGENT, SENDER),
@@ -160,7 +162,12 @@ impl Poster {
         let retry_after = retry_after.and_then(|value| value.to_str().ok().map(str::to_owned));
         let mut total = 0_usize;
         while let Some(frame) = response.body_mut().frame().await {
-            let frame = frame.map_err(|error| broken(Some(&error), false))?;
+            let frame = match frame {
+                Ok(frame) => frame,
+                // The status counts, however much comes in however small pieces.
+                Err(error) if AnswerTooLong::is_in(&error) => break,
+                Err(error) => return Err(broken(Some(&error), false)),
+            };
             let Ok(chunk) = frame.into_data() else { continue };
             total = total.saturating_add(chunk.len());
             let kept = chunk.len().min(EXCERPT_BYTES_MAX - read.len());

@@ -21,7 +21,7 @@ use crate::worker::name_servers;
 const LOOKUPS_MAX: usize = 128;
 
 /// Look-ups under way at once for one endpoint, so that one whose name servers are dead leaves some to others.
-const LOOKUPS_OF_ENDPOINT_MAX: usize = 4;
+const LOOKUPS_OF_ENDPOINT_MAX: usize = 2;
 
 /// The bound on look-ups that all endpoints share.
 #[derive(Clone)]

@@ -118,6 +118,11 @@ impl Misbehaviour {
                 let early = b"HTTP/1.1 103 Early Hints\r\nlink: </more>; rel=preload\r\n\r\n".repeat(1024);
                 self.repeat(b"", &early).await
             }
+            // Each byte of the body with five others around it.
+            "/crumbs" => {
+                let crumbs = b"1\r\nx\r\n".repeat(4096);
+                self.repeat(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", &crumbs).await
+            }
             // Longer than any head need be, in few lines, and well formed.
             "/large-head" => {
                 let line = format!("x-more: {}\r\n", "more ".repeat(1600));

@@ -65,7 +65,7 @@ async fn bad_receivers_cost_one_bounded_attempt_each() {
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mute = format!("https://localhost:{}/", mute_for_ever(mute));
     let tls = at("/tls").await.replace("http://127.0.0.1", "https://localhost");
-    let cases: [(String, &str, Value, &str); 14] = [
+    let cases: [(String, &str, Value, &str); 15] = [
         (at("/hang").await, "retry", Value::Null, "no answer was begun within 12 s"),
         (at("/drip").await, "retry", 200.into(), "no complete answer within 14 s"),
         (at("/close").await, "retry", Value::Null, "no complete answer"),
@@ -83,6 +83,7 @@ async fn bad_receivers_cost_one_bounded_attempt_each() {
         // The status says that it was taken; how much is said beside it does not matter.
         (huge.url("/huge"), "delivered", 200.into(), ""),
         (at("/bomb").await, "delivered", 200.into(), ""),
+        (at("/crumbs").await, "delivered", 200.into(), ""),
     ];
     let mut endpoints = Vec::new();
     for (url, ..) in &cases {

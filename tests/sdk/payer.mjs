@@ -209,6 +209,17 @@ export class Payer {
     assert.ok(this.payPosts > before, 'pressing the button sent the form');
   }
 
+  /** Waits for a page. A form that was sent twice goes there twice, and the second time cuts the first one off. */
+  async comesTo(isThere, page) {
+    for (let cutOff = 0; ; cutOff += 1) {
+      try {
+        return await page.waitForURL(isThere, { waitUntil: 'load' });
+      } catch (error) {
+        if (cutOff === 3 || !/ERR_ABORTED|interrupted by another navigation/.test(error.message)) throw error;
+      }
+    }
+  }
+
   /** Waits for the shop; where the page only offers a link, takes it. Gives back how it went. */
   async arrive(prefix, status, page = this.page) {
     assert.ok(prefix, `no shop URL was given for the outcome ${status}`);
@@ -218,9 +229,12 @@ export class Payer {
       .locator(`html:not(:has(meta[http-equiv="refresh" i])) a[href^="${new URL(prefix).origin}/"]`)
       .first();
     const automatic = await Promise.any([
-      page.waitForURL(isShop, { waitUntil: 'load' }).then(() => true),
+      this.comesTo(isShop, page).then(() => true),
       onlyALink.waitFor().then(() => false),
-    ]).catch(() => assert.fail(`neither the shop nor a link to it came up; the page is ${page.url()}`));
+    ]).catch(({ errors }) => {
+      const why = errors?.map((error) => error.message.split('\n')[0]).join('; ');
+      assert.fail(`neither the shop nor a link to it came up; the page is ${page.url()}; ${why}`);
+    });
     if (!automatic) {
       await this.picture('way-back', page);
       await onlyALink.click();

@@ -209,6 +209,13 @@ impl App {
         }
     }
 
+    /// Has the process's worker look for deliveries that have come due, after the commit. Others look every second.
+    pub fn deliveries_are_due(&self) {
+        if let Some(outbox) = &self.outbox {
+            (outbox.wake)();
+        }
+    }
+
     /// Gives deliveries to the process's worker, after their commit.
     pub fn hand_over(&self, outgoing: Vec<Outgoing>) {
         if let (Some(outbox), false) = (&self.outbox, outgoing.is_empty()) {

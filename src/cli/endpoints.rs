@@ -261,9 +261,7 @@ impl EndpointCommand {
             EndpointAction::Update { target: Target { scope, id }, update } => {
                 few_enough(update.events.as_deref().unwrap_or_default())?;
                 if update.is_empty() {
-                    return Err("say what to change; `checkstand endpoint update --help` tells what there is"
-                        .to_owned()
-                        .into());
+                    return Err("say what to change; `checkstand endpoint update --help` tells what there is".into());
                 }
                 let change = EndpointChange {
                     url: update.url,

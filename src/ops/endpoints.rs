@@ -276,8 +276,8 @@ pub async fn update(
         })
         .await?;
     app.endpoint_changed(endpoint_id.as_str());
-    if wants_no_order && let Some(outbox) = &app.outbox {
-        (outbox.wake)();
+    if wants_no_order {
+        app.deliveries_are_due();
     }
     Ok(answer)
 }

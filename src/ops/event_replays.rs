@@ -155,10 +155,8 @@ pub async fn go_on(app: &App) -> Result<bool> {
     store::event_replays::save(&mut transaction, &replay, now).await?;
     app.store.commit(transaction).await?;
     metrics::counter!(telemetry::EVENT_REPLAYS_DELIVERIES_TOTAL).increment(u64::try_from(deliveries).unwrap_or(0));
-    if deliveries > 0
-        && let Some(outbox) = &app.outbox
-    {
-        (outbox.wake)();
+    if deliveries > 0 {
+        app.deliveries_are_due();
     }
     if let Some(at) = replay.state.ended_at() {
         tracing::info!(

@@ -189,16 +189,24 @@ pub async fn unpark(
     Ok(done.rows_affected())
 }
 
-/// Makes all parked deliveries of an endpoint due now, because it wants order no more. Returns how many there were.
+/// Parked deliveries that are made due at once when an endpoint wants order no more: a statement has its time. More
+/// than these come due one after the other, as those before them are.
+const UNPARKED_AT_ONCE_MAX: i64 = 50_000;
+
+/// Makes parked deliveries of an endpoint due now, because it wants order no more; [`UNPARKED_AT_ONCE_MAX`] at most.
+/// Returns how many there were.
 pub async fn unpark_all(
     connection: &mut PgConnection,
     endpoint_id: &EndpointId,
     now: DateTime<Utc>,
 ) -> Result<u64, Failure> {
     const SQL: &str = "
-        update delivery set due_at = $2, leased_until = null, parked = false, lease_token = gen_random_uuid()
-        where endpoint_id = $1 and parked and dead_at is null";
-    let done = sqlx::query(SQL).bind(endpoint_id.as_str()).bind(now).execute(connection).await?;
+        update delivery d set due_at = $2, leased_until = null, parked = false, lease_token = gen_random_uuid()
+        from (select event_id from delivery where endpoint_id = $1 and parked and dead_at is null
+              order by due_at limit $3) p
+        where d.endpoint_id = $1 and d.event_id = p.event_id and d.parked";
+    let parked = sqlx::query(SQL).bind(endpoint_id.as_str()).bind(now).bind(UNPARKED_AT_ONCE_MAX);
+    let done = parked.execute(connection).await?;
     Ok(done.rows_affected())
 }
 

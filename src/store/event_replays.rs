@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row as _};
 
-use super::outbox::subscribed;
+use super::outbox::{subscribed, type_is_named};
 use super::{Connection, Page, inconsistent};
 use crate::domain::event_replay::{EventReplay, ReplayState};
 use crate::domain::id::{EndpointId, EventId, EventReplayId, MerchantId};
@@ -255,16 +255,18 @@ pub struct Batch {
 /// so that a rare type makes no long search; and those of them that are meant.
 macro_rules! looked_at {
     () => {
-        "with looked_at as (
+        concat!(
+            "with looked_at as (
             select id, created_at, merchant_id, type, session_id, session_sequence from event
             where merchant_id = $1 and livemode = $2 and created_at >= $3 and created_at < $4 and id > $5
             order by id limit $6
         ), e as (
             select * from looked_at
-            where cardinality($7::text[]) = 0 or '*' = any ($7) or type = any ($7)
-               or exists (select 1 from unnest($7) as k (kind)
-                          where k.kind like '%.*' and starts_with(type, left(k.kind, -1)))
+            where cardinality($7::text[]) = 0 or ",
+            type_is_named!("type", "$7::text[]"),
+            "
         ), owed as ("
+        )
     };
 }
 

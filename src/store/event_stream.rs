@@ -3,6 +3,7 @@
 use chrono::Duration;
 use sqlx::{PgPool, Row as _};
 
+use super::outbox::type_is_named;
 use crate::domain::id::{EventId, MerchantId};
 use crate::error::Result;
 
@@ -37,14 +38,13 @@ pub struct Look<'a> {
 /// # Errors
 /// When the database does not answer.
 pub async fn look(pool: &PgPool, look: &Look<'_>) -> Result<Vec<StreamedEvent>> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "select id, body from event
-         where merchant_id = $1 and livemode = $2 and created_at >= $3 and id > $4 and id <> all ($5)
-           and (cardinality($6::text[]) = 0 or '*' = any ($6) or type = any ($6)
-                or exists (select 1 from unnest($6) as k (kind)
-                           where k.kind like '%.*' and starts_with(event.type, left(k.kind, -1))))
-         order by id limit $7",
-    )
+             where merchant_id = $1 and livemode = $2 and created_at >= $3 and id > $4 and id <> all ($5)
+               and (cardinality($6::text[]) = 0 or ",
+        type_is_named!("event.type", "$6::text[]"),
+        ") order by id limit $7"
+    ))
     .bind(look.merchant.as_str())
     .bind(look.livemode)
     .bind(look.behind.created_at() - Duration::milliseconds(1))

@@ -4,6 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row as _};
 
+use super::outbox::type_is_named;
 use super::{CreatedFilter, Page};
 use crate::domain::id::{EventId, MerchantId};
 use crate::error::Result;
@@ -98,11 +99,8 @@ pub async fn list(
     let mut query: QueryBuilder<Postgres> = QueryBuilder::new(concat!(selection!(), "merchant_id = "));
     query.push_bind(merchant.as_str()).push(" and livemode = ").push_bind(livemode);
     if !filter.kinds.is_empty() {
-        query.push(" and exists (select 1 from unnest(").push_bind(&filter.kinds);
-        query.push(
-            "::text[]) as k (kind) where k.kind = '*' or event.type = k.kind
-               or (k.kind like '%.*' and starts_with(event.type, left(k.kind, -1))))",
-        );
+        query.push(" and exists (select 1 from (select ").push_bind(&filter.kinds);
+        query.push("::text[] as names) k where ").push(type_is_named!("event.type", "k.names")).push(")");
     }
     if let Some(object) = &filter.object_id {
         query.push(" and object_id = ").push_bind(object);

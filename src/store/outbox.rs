@@ -89,14 +89,31 @@ pub struct Outgoing {
     pub again: bool,
 }
 
-/// The condition under which endpoint `w` hears of events of type `e.type`: all of them, exactly this
-/// type, or a family such as `checkout.session.*`.
+/// The condition under which an event's type is among those that are named: all of them, exactly this type, or a
+/// family such as `checkout.session.*`.
+macro_rules! type_is_named {
+    ($kind:literal, $names:literal) => {
+        concat!(
+            "('*' = any (",
+            $names,
+            ") or ",
+            $kind,
+            " = any (",
+            $names,
+            ") or exists (select 1 from unnest(",
+            $names,
+            ") as p (pattern) where p.pattern like '%.*' and starts_with(",
+            $kind,
+            ", left(p.pattern, -1))))"
+        )
+    };
+}
+pub(crate) use type_is_named;
+
+/// The condition under which endpoint `w` hears of event `e`.
 macro_rules! subscribed {
     () => {
-        "('*' = any (w.enabled_events) or e.type = any (w.enabled_events)
-          or exists (select 1 from unnest(w.enabled_events) as p (pattern)
-                     where p.pattern like '%.*'
-                       and starts_with(e.type, left(p.pattern, -1))))"
+        $crate::store::outbox::type_is_named!("e.type", "w.enabled_events")
     };
 }
 pub(crate) use subscribed;
